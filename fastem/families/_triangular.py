@@ -1,0 +1,261 @@
+"""Kernels of the structures with covariances between features: full and tied.
+
+Triangular matrices are packed in the order in which the kernels walk through them: four rows at
+a time, then the remaining rows one by one.
+"""
+
+from functools import cache
+
+import numpy as np
+from numba import njit
+from scipy.linalg import lapack
+
+from fastem.families._gaussian import centred, raise_singular
+from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
+from fastem.tiles import n_points
+
+__all__ = [
+    "add_triangular", "factor_covariances", "invert_precisions", "moment_positions", "pack",
+    "triangular_log_density", "unpack",
+]  # fmt: skip
+
+
+@cache
+def factor_positions(d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each number of a packed factor; some lie above the diagonal."""
+    positions = [(i + r, j) for i in range(0, d - 3, 4) for j in range(i + 4) for r in range(4)]
+    positions += [(i, j) for i in range(d - d % 4, d) for j in range(i + 1)]
+    rows, columns = np.array(positions, dtype=np.intp).T
+    return rows, columns
+
+
+@cache
+def moment_positions(d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each packed second moment; some lie above the diagonal."""
+    positions = [
+        (i + r, j + c)
+        for i in range(0, d - 3, 4)
+        for j in range(0, i + 4, 2)
+        for r in range(4)
+        for c in range(2)
+    ]
+    positions += [(i, j) for i in range(d - d % 4, d) for j in range(i + 1)]
+    rows, columns = np.array(positions, dtype=np.intp).T
+    return rows, columns
+
+
+def pack(lower: np.ndarray) -> np.ndarray:
+    """Pack lower triangular matrices (..., d, d) as `squares` reads them."""
+    rows, columns = factor_positions(lower.shape[-1])
+    return np.ascontiguousarray(lower[..., rows, columns])
+
+
+def unpack(moments: np.ndarray, d: int) -> np.ndarray:
+    """Symmetric matrices (..., d, d) of packed second moments, as `add_moments` writes them."""
+    rows, columns = moment_positions(d)
+    full = np.empty((*moments.shape[:-1], d, d))
+    lower = rows >= columns
+    full[..., rows[lower], columns[lower]] = moments[..., lower]
+    full[..., columns[lower], rows[lower]] = moments[..., lower]
+    return full
+
+
+def factor_covariances(covariances: np.ndarray) -> np.ndarray:
+    """Upper triangular U (K, d, d) with ``inverse(covariance) = U U'``."""
+    factors = np.zeros_like(covariances)
+    for k, covariance in enumerate(covariances):
+        lower, failed = lapack.dpotrf(covariance, lower=1, clean=1)
+        if failed or not np.isfinite(lower[-1, -1]):
+            raise_singular(_not_positive_definite(covariances))
+        factors[k] = lapack.dtrtri(lower, lower=1)[0].T
+    return factors
+
+
+def _not_positive_definite(covariances: np.ndarray) -> list[int]:
+    return [k for k, c in enumerate(covariances) if lapack.dpotrf(c, lower=1)[1] or not np.isfinite(c).all()]
+
+
+def invert_precisions(precisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances (K, d, d) of precisions, and the upper factors U of ``precision = U U'``."""
+    # Reversing rows and columns turns the lower Cholesky factor into the upper one.
+    factors = np.linalg.cholesky(precisions[:, ::-1, ::-1])[:, ::-1, ::-1]
+    inverses = np.stack([lapack.dtrtri(factor)[0] for factor in factors])
+    return inverses.swapaxes(1, 2) @ inverses, np.ascontiguousarray(factors)
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def triangular_log_density(tile, params, factors, stride, out, scratch):  # type: ignore[no-untyped-def]
+    """Log-densities of all components; their packed factors are `stride` numbers apart."""
+    d = tile.shape[0]
+    w = lanes(tile)
+    for k in range(out.shape[0]):
+        constant = splat(params.constants, k)
+        half = fill(constant, -0.5)
+        for b in range(0, TILE, 2 * w):
+            for j in range(d):
+                x0 = load(tile, j * TILE + b)
+                x1 = load(tile, j * TILE + b + w)
+                store(scratch, 2 * w * j, centred(x0, params.means, params.means_low, k * d + j))
+                store(scratch, 2 * w * j + w, centred(x1, params.means, params.means_low, k * d + j))
+            q0, q1 = _squares(scratch, d, factors, k * stride)
+            store(out, k * TILE + b, fma(minimum(q0, huge(q0)), half, constant))
+            store(out, k * TILE + b + w, fma(minimum(q1, huge(q1)), half, constant))
+
+
+@njit(error_model="numpy")
+def add_triangular(tile, resp, counts, params, first, second, at, stride, lane, scratch):  # type: ignore[no-untyped-def]
+    """Add the moments of all components; the second ones start at `at`, `stride` numbers apart."""
+    d = tile.shape[0]
+    w = lanes(tile)
+    n_components = resp.shape[0]
+    for k in range(n_components):
+        if counts[k] > 0.0:
+            for j in range(d):
+                for b in range(0, TILE, w):
+                    x = load(tile, j * TILE + b)
+                    store(scratch, j * TILE + b, centred(x, params.centres, params.centres_low, k * d + j))
+            row = lane * n_components + k
+            _add_moments(scratch, d, resp, k * TILE, first, row * d, second, at + k * stride)
+
+
+@njit(error_model="numpy")
+def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
+    """Squared lengths of ``L z`` for two vectors of points; L is packed at a flat index.
+
+    `z` holds d features x two vectors of points. Four rows of L by two vectors of points stay in
+    registers.
+    """
+    w = lanes(z)
+    zero = fill(load(z, 0), 0.0)
+    q0 = zero
+    q1 = zero
+    for i in range(0, d - 3, 4):
+        a00 = zero
+        a01 = zero
+        a10 = zero
+        a11 = zero
+        a20 = zero
+        a21 = zero
+        a30 = zero
+        a31 = zero
+        for j in range(i + 4):
+            z0 = load(z, 2 * w * j)
+            z1 = load(z, 2 * w * j + w)
+            c = splat(factor, at)
+            a00 = fma(c, z0, a00)
+            a01 = fma(c, z1, a01)
+            c = splat(factor, at + 1)
+            a10 = fma(c, z0, a10)
+            a11 = fma(c, z1, a11)
+            c = splat(factor, at + 2)
+            a20 = fma(c, z0, a20)
+            a21 = fma(c, z1, a21)
+            c = splat(factor, at + 3)
+            a30 = fma(c, z0, a30)
+            a31 = fma(c, z1, a31)
+            at += 4
+        q0 = fma(a00, a00, fma(a10, a10, fma(a20, a20, fma(a30, a30, q0))))
+        q1 = fma(a01, a01, fma(a11, a11, fma(a21, a21, fma(a31, a31, q1))))
+    for i in range(d - d % 4, d):
+        a00 = zero
+        a01 = zero
+        for j in range(i + 1):
+            c = splat(factor, at + j)
+            a00 = fma(c, load(z, 2 * w * j), a00)
+            a01 = fma(c, load(z, 2 * w * j + w), a01)
+        at += i + 1
+        q0 = fma(a00, a00, q0)
+        q1 = fma(a01, a01, q1)
+    return q0, q1
+
+
+@njit(error_model="numpy")
+def _add_moments(z, d, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
+    """Add ``sum r z`` and the packed lower triangle of ``sum r z z'`` at flat indices.
+
+    `z` holds d features x TILE points and space for four more, `r` is the flat index of the
+    points' responsibilities. Four by two accumulators stay in registers.
+    """
+    w = lanes(z)
+    zero = fill(load(z, 0), 0.0)
+    y = d * TILE
+    for i in range(0, d - 3, 4):
+        _weigh_four(z, y, i, resp, r, first, at_first)
+        for j in range(0, i + 4, 2):
+            a00 = zero
+            a01 = zero
+            a10 = zero
+            a11 = zero
+            a20 = zero
+            a21 = zero
+            a30 = zero
+            a31 = zero
+            for b in range(0, TILE, w):
+                z0 = load(z, j * TILE + b)
+                z1 = load(z, j * TILE + TILE + b)
+                c = load(z, y + b)
+                a00 = fma(c, z0, a00)
+                a01 = fma(c, z1, a01)
+                c = load(z, y + TILE + b)
+                a10 = fma(c, z0, a10)
+                a11 = fma(c, z1, a11)
+                c = load(z, y + 2 * TILE + b)
+                a20 = fma(c, z0, a20)
+                a21 = fma(c, z1, a21)
+                c = load(z, y + 3 * TILE + b)
+                a30 = fma(c, z0, a30)
+                a31 = fma(c, z1, a31)
+            add_totals(second, at, (a00, a01, a10, a11, a20, a21, a30, a31))
+            at += 8
+    for i in range(d - d % 4, d):
+        a00 = zero
+        for b in range(0, TILE, w):
+            c = load(resp, r + b) * load(z, i * TILE + b)
+            store(z, y + b, c)
+            a00 = a00 + c
+        add_totals(first, at_first + i, (a00,))
+        for j in range(0, i, 2):
+            a00 = zero
+            a01 = zero
+            for b in range(0, TILE, w):
+                c = load(z, y + b)
+                a00 = fma(c, load(z, j * TILE + b), a00)
+                a01 = fma(c, load(z, j * TILE + TILE + b), a01)
+            add_totals(second, at, (a00, a01))
+            at += 2
+        if i % 2 == 0:
+            a00 = zero
+            for b in range(0, TILE, w):
+                a00 = fma(load(z, y + b), load(z, i * TILE + b), a00)
+            add_totals(second, at, (a00,))
+            at += 1
+
+
+@njit(error_model="numpy")
+def _weigh_four(z, y, i, resp, r, first, at_first):  # type: ignore[no-untyped-def]
+    """Store ``r z`` of four features from the i-th on at `y`; add its sums to the first moments."""
+    w = lanes(z)
+    zero = fill(load(z, 0), 0.0)
+    a0 = zero
+    a1 = zero
+    a2 = zero
+    a3 = zero
+    o = i * TILE
+    for b in range(0, TILE, w):
+        c = load(resp, r + b)
+        y0 = c * load(z, o + b)
+        y1 = c * load(z, o + TILE + b)
+        y2 = c * load(z, o + 2 * TILE + b)
+        y3 = c * load(z, o + 3 * TILE + b)
+        store(z, y + b, y0)
+        store(z, y + TILE + b, y1)
+        store(z, y + 2 * TILE + b, y2)
+        store(z, y + 3 * TILE + b, y3)
+        a0 = a0 + y0
+        a1 = a1 + y1
+        a2 = a2 + y2
+        a3 = a3 + y3
+    add_totals(first, at_first + i, (a0, a1, a2, a3))

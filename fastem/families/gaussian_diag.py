@@ -1,0 +1,52 @@
+"""Gaussians with independent features (mclust's VVI)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._gaussian import Moments
+from fastem.families._independent import IndependentGaussian, add_independent, independent_log_density
+
+__all__ = ["GaussianDiag"]
+
+
+class DiagKernel(NamedTuple):
+    """Means and centres in two parts (K, d), constants (K,), roots of precisions (K, d)."""
+
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    roots: np.ndarray
+
+
+@implements(log_density, DiagKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    independent_log_density(tile, params, out)
+
+
+@implements(add_statistics, DiagKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    add_independent(tile, resp, counts, params, stats.first, stats.second, tile.shape[0], 1, lane)
+
+
+class GaussianDiag(IndependentGaussian):
+    name = "gaussian_diag"
+    kernel_parameters = DiagKernel
+
+    def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        return (n_components, n_features)
+
+    def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
+        return second / moments.counts[:, None] - moments.shifts**2 + self.reg_covar
+
+    def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
+        return covariances
+
+    def pack(self, factors: np.ndarray, n_features: int) -> np.ndarray:
+        return factors
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        return n_components * n_features

@@ -1,0 +1,90 @@
+"""Gaussians that each have a covariance matrix of their own (mclust's VVV)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._gaussian import Gaussian, GaussianFamily, Moments
+from fastem.families._triangular import (
+    add_triangular,
+    factor_covariances,
+    invert_precisions,
+    moment_positions,
+    pack,
+    triangular_log_density,
+    unpack,
+)
+
+__all__ = ["GaussianFull"]
+
+
+class FullKernel(NamedTuple):
+    """Means and centres in two parts (K, d), constants (K,), packed factors (K, p)."""
+
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    factors: np.ndarray
+
+
+@implements(log_density, FullKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    triangular_log_density(tile, params, params.factors, params.factors.shape[1], out, scratch)
+
+
+@implements(add_statistics, FullKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    stride = stats.second.shape[2]
+    at = lane * resp.shape[0] * stride
+    add_triangular(tile, resp, counts, params, stats.first, stats.second, at, stride, lane, scratch)
+
+
+class GaussianFull(GaussianFamily):
+    name = "gaussian_full"
+    kernel_parameters = FullKernel
+
+    def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        return (n_components, len(moment_positions(n_features)[0]))
+
+    def covariance_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        return (n_components, n_features, n_features)
+
+    def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
+        return np.tile(np.eye(n_features), (n_components, 1, 1))
+
+    def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
+        d = moments.means.shape[1]
+        covariances = unpack(second, d) / moments.counts[:, None, None]
+        covariances -= moments.shifts[:, :, None] * moments.shifts[:, None, :]
+        covariances.reshape(len(covariances), -1)[:, :: d + 1] += self.reg_covar
+        return covariances
+
+    def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
+        return np.diagonal(covariances, axis1=1, axis2=2)
+
+    def factor(self, covariances: np.ndarray) -> np.ndarray:
+        return factor_covariances(covariances)
+
+    def invert(self, precisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return invert_precisions(precisions)
+
+    def precisions(self, factors: np.ndarray) -> np.ndarray:
+        return factors @ factors.swapaxes(1, 2)
+
+    def log_determinants(self, factors: np.ndarray, n_features: int) -> np.ndarray:
+        return np.sum(np.log(np.diagonal(factors, axis1=1, axis2=2)), axis=1)
+
+    def traces(self, factors: np.ndarray, n_features: int) -> np.ndarray:
+        return np.einsum("kij,kij->k", factors, factors)
+
+    def pack(self, factors: np.ndarray, n_features: int) -> np.ndarray:
+        return pack(factors.swapaxes(1, 2))
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        return n_components * n_features * (n_features + 1) // 2
+
+    def sample(self, params: Gaussian, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        return rng.multivariate_normal(params.means[k], params.covariances[k], n)

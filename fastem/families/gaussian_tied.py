@@ -1,0 +1,91 @@
+"""Gaussians that share one covariance matrix (mclust's EEE)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._gaussian import Gaussian, GaussianFamily, Moments
+from fastem.families._triangular import (
+    add_triangular,
+    factor_covariances,
+    invert_precisions,
+    moment_positions,
+    pack,
+    triangular_log_density,
+    unpack,
+)
+
+__all__ = ["GaussianTied"]
+
+
+class TiedKernel(NamedTuple):
+    """Means and centres in two parts (K, d), constants (K,), the packed factor (p,)."""
+
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    factor: np.ndarray
+
+
+@implements(log_density, TiedKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    triangular_log_density(tile, params, params.factor, 0, out, scratch)
+
+
+@implements(add_statistics, TiedKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    at = lane * stats.second.shape[1]
+    add_triangular(tile, resp, counts, params, stats.first, stats.second, at, 0, lane, scratch)
+
+
+class GaussianTied(GaussianFamily):
+    name = "gaussian_tied"
+    kernel_parameters = TiedKernel
+    has_own_covariances = False
+
+    def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        return (len(moment_positions(n_features)[0]),)
+
+    def covariance_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        return (n_features, n_features)
+
+    def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
+        return np.eye(n_features)
+
+    def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
+        d = moments.means.shape[1]
+        between = (moments.counts[:, None] * moments.shifts).T @ moments.shifts
+        covariance = (unpack(second, d) - between) / moments.counts.sum()
+        covariance.reshape(-1)[:: d + 1] += self.reg_covar
+        return covariance
+
+    def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
+        return np.diagonal(covariances)[None]
+
+    def factor(self, covariances: np.ndarray) -> np.ndarray:
+        return factor_covariances(covariances[None])[0]
+
+    def invert(self, precisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        covariances, factors = invert_precisions(precisions[None])
+        return covariances[0], factors[0]
+
+    def precisions(self, factors: np.ndarray) -> np.ndarray:
+        return factors @ factors.T
+
+    def log_determinants(self, factors: np.ndarray, n_features: int) -> np.ndarray:
+        return np.sum(np.log(np.diagonal(factors)), keepdims=True)
+
+    def traces(self, factors: np.ndarray, n_features: int) -> np.ndarray:
+        return np.sum(factors**2).reshape(1)
+
+    def pack(self, factors: np.ndarray, n_features: int) -> np.ndarray:
+        return pack(factors.T)
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        return n_features * (n_features + 1) // 2
+
+    def sample(self, params: Gaussian, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        return rng.multivariate_normal(params.means[k], params.covariances, n)

@@ -1,0 +1,90 @@
+"""What a family is: the distribution of one observation in each of K components.
+
+A family holds all components as arrays with a leading K axis. Its data-sized work is two
+compiled verbs of `fastem.dispatch`, registered for the type of its kernel parameters; the rest
+touches per-component sums only and is plain NumPy.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+__all__ = ["Family", "Maximized", "Prepared"]
+
+Params = TypeVar("Params", bound=tuple[Any, ...])
+Stats = TypeVar("Stats", bound=tuple[Any, ...])
+
+
+class Prepared(NamedTuple):
+    """Parameters as kernels read them; `offset` is to be added to each log-density."""
+
+    params: Any
+    offset: float
+
+
+class Maximized(NamedTuple):
+    """Result of an M-step.
+
+    `inexact` says that moments were taken so far from the new parameters that they lost
+    accuracy: a pass about the new parameters repairs it. `slack` bounds what a floor on the
+    parameters may have cost the log-likelihood.
+    """
+
+    params: Any
+    inexact: bool = False
+    slack: float = 0.0
+
+
+class Family(ABC, Generic[Params, Stats]):
+    """A distribution with K sets of parameters; see ``fastem.families.gaussian_diag`` for one.
+
+    Shapes: K components, d features. Parameters and statistics are NamedTuples of arrays.
+    """
+
+    name: ClassVar[str]
+    parameters: ClassVar[type]
+    kernel_parameters: ClassVar[type]
+
+    @abstractmethod
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> Stats:
+        """Statistics of no data, with a leading axis of lanes."""
+
+    @abstractmethod
+    def statistics_bytes(self, n_components: int, n_features: int) -> int:
+        """Memory of one lane's statistics."""
+
+    @abstractmethod
+    def scratch(self, n_features: int) -> int:
+        """Numbers of scratch space that the kernels need."""
+
+    @abstractmethod
+    def about(self, location: np.ndarray, n_components: int) -> Params:
+        """Parameters of which only the reference point of the moments matters, for a first M-step."""
+
+    @abstractmethod
+    def prepare(
+        self, params: Params, about: Params, log_weights: np.ndarray, dtype: np.dtype[Any]
+    ) -> Prepared:
+        """Kernel parameters: densities by `params` times weights, moments about `about`."""
+
+    @abstractmethod
+    def maximize(
+        self, stats: Stats, counts: np.ndarray, about: Params, dead: np.ndarray, dtype: np.dtype[Any]
+    ) -> Maximized:
+        """M-step from sums over the data; `counts` are the sums of responsibilities, shape (K,).
+
+        Components in the mask `dead` have no weight and keep the parameters of `about`.
+        """
+
+    @abstractmethod
+    def split(self, params: Params, into: int, source: int, rng: np.random.RandomState) -> Params:
+        """`params` with component `into` replaced by a displaced copy of component `source`."""
+
+    @abstractmethod
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """Free parameters of all components together."""
+
+    @abstractmethod
+    def sample(self, params: Params, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        """`n` draws from component k, shape (n, d)."""

@@ -1,0 +1,356 @@
+"""Independent hidden labels, a mixture: the passes over the data, generic over the family."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from fastem.dispatch import add_statistics, compile_pass, log_density
+from fastem.elementary import exp, log
+from fastem.family import Family, Maximized
+from fastem.simd import fill, fma, lanes, load, maximum, store, total
+from fastem.statistics import add_lanes, zeros
+from fastem.threads import choose
+from fastem.tiles import fill_tile, n_lanes, n_points, tile_rows
+
+__all__ = ["LabelStatistics", "Mixture", "MixtureModel", "Output"]
+
+
+class Mixture(NamedTuple):
+    """Parameters of a mixture: weights (K,) and the family's parameters."""
+
+    weights: np.ndarray
+    components: Any
+
+
+class LabelStatistics(NamedTuple):
+    """Sums over the data: log-likelihood, weight of the rows, responsibilities (K,)."""
+
+    log_likelihood: np.ndarray
+    weight: np.ndarray
+    counts: np.ndarray
+
+
+class Workspace(NamedTuple):
+    """Scratch of each worker; the leading axis is the worker."""
+
+    tiles: np.ndarray  # (workers, d, TILE)
+    weights: np.ndarray  # (workers, TILE)
+    resp: np.ndarray  # (workers, K, TILE)
+    counts: np.ndarray  # (workers, K)
+    scratch: np.ndarray  # (workers, family's own)
+
+
+class Output(NamedTuple):
+    """Where `MixtureModel.infer` writes; arrays without rows are left alone."""
+
+    log_prob: np.ndarray  # (n,)
+    resp: np.ndarray  # (n, K)
+    labels: np.ndarray  # (n,)
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def _normalise(resp, tile_weights):  # type: ignore[no-untyped-def]
+    """Weighted responsibilities from log-densities, in place.
+
+    Returns the weighted sum of ``log sum_k exp``.
+    """
+    n_components = resp.shape[0]
+    w = lanes(resp)
+    log_likelihood = fill(load(resp, 0), 0.0)
+    for b in range(0, TILE, w):
+        top = load(resp, b)
+        for k in range(1, n_components):
+            top = maximum(top, load(resp, k * TILE + b))
+        s = fill(top, 0.0)
+        for k in range(n_components):
+            e = exp(load(resp, k * TILE + b) - top)
+            store(resp, k * TILE + b, e)
+            s = s + e
+        weight = load(tile_weights, b)
+        log_likelihood = fma(weight, top + log(s), log_likelihood)
+        scale = weight / s
+        for k in range(n_components):
+            store(resp, k * TILE + b, load(resp, k * TILE + b) * scale)
+    return total(log_likelihood)
+
+
+@njit(error_model="numpy")
+def _count(resp, tile_weights, counts, stats, lane):  # type: ignore[no-untyped-def]
+    """Sum weights and responsibilities of a tile, the latter also into `counts`."""
+    w = lanes(resp)
+    zero = fill(load(resp, 0), 0.0)
+    for k in range(resp.shape[0]):
+        s = zero
+        for b in range(0, TILE, w):
+            s = s + load(resp, k * TILE + b)
+        counts[k] = total(s)
+        stats.counts[lane, k] += counts[k]
+    s = zero
+    for b in range(0, TILE, w):
+        s = s + load(tile_weights, b)
+    stats.weight[lane] += total(s)
+
+
+def _make_accumulate(key: str) -> Callable[..., Any]:
+    def accumulate(rows, weights, first_tile, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+        """E-step and sums of all tiles; tile t of the data belongs to lane ``t % lanes``."""
+        _key = key
+        n_tiles = (rows.shape[0] + TILE - 1) // TILE
+        n_lanes = stats.weight.shape[0]
+        n_workers = work.tiles.shape[0]
+        for worker in prange(n_workers):
+            tile = work.tiles[worker]
+            tile_weights = work.weights[worker]
+            resp = work.resp[worker]
+            counts = work.counts[worker]
+            scratch = work.scratch[worker]
+            for lane in range(worker, n_lanes, n_workers):
+                for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
+                    fill_tile(rows, weights, t * TILE, tile, tile_weights)
+                    log_density(tile, params, resp, scratch)
+                    stats.log_likelihood[lane] += _normalise(resp, tile_weights)
+                    _count(resp, tile_weights, counts, stats, lane)
+                    add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
+
+    return accumulate
+
+
+def _make_accumulate_given(key: str) -> Callable[..., Any]:
+    def accumulate_given(rows, given, weights, first_tile, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+        """Sums of all tiles under given responsibilities (rows, K)."""
+        _key = key
+        n_tiles = (rows.shape[0] + TILE - 1) // TILE
+        n_lanes = stats.weight.shape[0]
+        n_workers = work.tiles.shape[0]
+        for worker in prange(n_workers):
+            tile = work.tiles[worker]
+            tile_weights = work.weights[worker]
+            resp = work.resp[worker]
+            counts = work.counts[worker]
+            scratch = work.scratch[worker]
+            for lane in range(worker, n_lanes, n_workers):
+                for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
+                    fill_tile(given, weights, t * TILE, resp, tile_weights)
+                    for k in range(resp.shape[0]):
+                        for b in range(TILE):
+                            resp[k, b] *= tile_weights[b]
+                    fill_tile(rows, weights, t * TILE, tile, tile_weights)
+                    _count(resp, tile_weights, counts, stats, lane)
+                    add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
+
+    return accumulate_given
+
+
+def _make_infer(key: str) -> Callable[..., Any]:
+    def infer(rows, weights, params, offset, out, work):  # type: ignore[no-untyped-def]
+        """Log-densities, responsibilities and labels of rows, as far as `out` has room for them."""
+        _key = key
+        n_tiles = (rows.shape[0] + TILE - 1) // TILE
+        n_workers = work.tiles.shape[0]
+        for worker in prange(n_workers):
+            tile = work.tiles[worker]
+            tile_weights = work.weights[worker]
+            resp = work.resp[worker]
+            for t in range(worker, n_tiles, n_workers):
+                first = t * TILE
+                count = min(TILE, rows.shape[0] - first)
+                fill_tile(rows, weights, first, tile, tile_weights)
+                log_density(tile, params, resp, work.scratch[worker])
+                if out.labels.shape[0] > 0:
+                    _write_labels(resp, out.labels, first, count)
+                if out.log_prob.shape[0] > 0:
+                    _write_log_prob(resp, offset, out.log_prob, first, count)
+                if out.resp.shape[0] > 0:
+                    _normalise(resp, tile_weights)
+                    for b in range(count):
+                        for k in range(resp.shape[0]):
+                            out.resp[first + b, k] = resp[k, b]
+
+    return infer
+
+
+@njit(error_model="numpy")
+def _write_labels(log_densities, labels, first, count):  # type: ignore[no-untyped-def]
+    for b in range(count):
+        best = 0
+        for k in range(1, log_densities.shape[0]):
+            if log_densities[k, b] > log_densities[best, b]:
+                best = k
+        labels[first + b] = best
+
+
+@njit(error_model="numpy")
+def _write_log_prob(log_densities, offset, log_prob, first, count):  # type: ignore[no-untyped-def]
+    for b in range(count):
+        top = log_densities[0, b]
+        for k in range(1, log_densities.shape[0]):
+            top = max(top, log_densities[k, b])
+        s = 0.0
+        for k in range(log_densities.shape[0]):
+            s += math.exp(log_densities[k, b] - top)
+        log_prob[first + b] = offset + top + math.log(s)
+
+
+# --- the model --------------------------------------------------------------------------------
+
+
+class Statistics(NamedTuple):
+    """Everything an M-step needs."""
+
+    labels: LabelStatistics
+    family: Any
+
+
+class DeathPolicy:
+    """What becomes of components that lose all their weight.
+
+    The first `reseeds` deaths of a run put the component beside the heaviest one, which it shares;
+    after that a dead component keeps its parameters and weight 0.
+    """
+
+    def __init__(self, reseeds: int, rng: np.random.RandomState):
+        self.left = reseeds
+        self.rng = rng
+        self.deaths: list[int] = []
+
+    def apply(self, family: Family[Any, Any], params: Mixture, dead: np.ndarray) -> Mixture:
+        weights, components = params
+        weights = np.where(dead, 0.0, weights)
+        for k in np.flatnonzero(dead):
+            self.deaths.append(int(k))
+            if self.left == 0:
+                continue
+            self.left -= 1
+            heaviest = int(np.argmax(weights))
+            components = family.split(components, int(k), heaviest, self.rng)
+            weights[k] = weights[heaviest] = weights[heaviest] / 2
+        return Mixture(weights / weights.sum(), components)
+
+
+class MixtureModel:
+    """A mixture of components of one family: the model contract of `fastem.em`.
+
+    Parameters
+    ----------
+    family : Family
+    n_components : int
+    """
+
+    def __init__(self, family: Family[Any, Any], n_components: int):
+        self.family = family
+        self.n_components = n_components
+
+    def accumulate(self, params: Mixture, about: Mixture, shape: "Shape") -> "AccumulatePass":
+        """A pass that computes responsibilities by `params`, moments about `about`."""
+        return AccumulatePass(self, params, about, shape)
+
+    def accumulate_given(self, about: Mixture, shape: "Shape") -> "GivenPass":
+        """A pass with responsibilities given beside the rows."""
+        return GivenPass(self, about, about, shape)
+
+    def infer(self, params: Mixture, shape: "Shape") -> "InferPass":
+        """A pass that writes results of each row."""
+        return InferPass(self, params, params, shape)
+
+    def objective(self, stats: Statistics) -> float:
+        """Mean log-likelihood of a row."""
+        return float(stats.labels.log_likelihood / stats.labels.weight)
+
+    def maximize(self, stats: Statistics, about: Mixture, policy: DeathPolicy, shape: "Shape") -> Maximized:
+        """M-step."""
+        counts, weight = stats.labels.counts, float(stats.labels.weight)
+        dead = counts <= 10 * np.finfo(np.float64).eps * weight
+        result = self.family.maximize(stats.family, counts, about.components, dead, shape.dtype)
+        params = Mixture(counts / counts.sum(), result.params)
+        if dead.any():
+            newly = dead & (about.weights > 0)
+            params = policy.apply(self.family, params, newly) if newly.any() else params
+        return result._replace(params=params, slack=result.slack / weight)
+
+    def about(self, location: np.ndarray) -> Mixture:
+        """Parameters to centre the moments of a first M-step at."""
+        weights = np.full(self.n_components, 1 / self.n_components)
+        return Mixture(weights, self.family.about(location, self.n_components))
+
+
+class Shape(NamedTuple):
+    """What a pass must know of the data: features, kernel dtype, threads to use."""
+
+    n_features: int
+    dtype: np.dtype[Any]
+    n_threads: int
+
+
+class _Pass:
+    """One walk over the data: its kernel, its scratch, its sums."""
+
+    make: Callable[[str], Callable[..., Any]]
+
+    def __init__(self, model: MixtureModel, params: Mixture, about: Mixture, shape: Shape):
+        family, k, d = model.family, model.n_components, shape.n_features
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(params.weights)
+        self.prepared = family.prepare(params.components, about.components, log_weights, shape.dtype)
+        self.twins = compile_pass(type(self).make, family.kernel_parameters)
+        self.n_threads = shape.n_threads
+        n = shape.n_threads
+        self.work = Workspace(
+            np.empty((n, d, TILE), shape.dtype),
+            np.empty((n, TILE), shape.dtype),
+            np.empty((n, k, TILE), shape.dtype),
+            np.empty((n, k)),
+            np.empty((n, family.scratch(d)), shape.dtype),
+        )
+
+
+class _SummingPass(_Pass):
+    def __init__(self, model: MixtureModel, params: Mixture, about: Mixture, shape: Shape):
+        super().__init__(model, params, about, shape)
+        k, d = model.n_components, shape.n_features
+        n = n_lanes(model.family.statistics_bytes(k, d))
+        self.family_stats = model.family.zeros(n, k, d)
+        self.stats = zeros(LabelStatistics, n, log_likelihood=(), weight=(), counts=(k,))
+
+    def finish(self) -> Statistics:
+        """The sums over all rows that were added."""
+        labels = add_lanes(self.stats)
+        log_likelihood = labels.log_likelihood + self.prepared.offset * labels.weight
+        return Statistics(labels._replace(log_likelihood=log_likelihood), add_lanes(self.family_stats))
+
+
+class AccumulatePass(_SummingPass):
+    make = staticmethod(_make_accumulate)
+
+    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray) -> None:
+        """Add rows, of which the first has number `first_row`, a multiple of TILE."""
+        with choose(self.twins, self.n_threads) as kernel:
+            tile = first_row // TILE
+            kernel(rows, weights, tile, self.prepared.params, self.family_stats, self.stats, self.work)
+
+
+class GivenPass(_SummingPass):
+    make = staticmethod(_make_accumulate_given)
+
+    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray, resp: np.ndarray) -> None:
+        """Add rows with their responsibilities (rows, K)."""
+        with choose(self.twins, self.n_threads) as kernel:
+            tile = first_row // TILE
+            params = self.prepared.params
+            kernel(rows, resp, weights, tile, params, self.family_stats, self.stats, self.work)
+
+
+class InferPass(_Pass):
+    make = staticmethod(_make_infer)
+
+    def add(self, rows: np.ndarray, out: Output) -> None:
+        """Write the results of rows to `out`, whose arrays have as many rows, or none."""
+        none = np.empty(0, rows.dtype)
+        none.flags.writeable = False
+        with choose(self.twins, self.n_threads) as kernel:
+            kernel(rows, none, self.prepared.params, self.prepared.offset, out, self.work)

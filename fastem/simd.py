@@ -1,0 +1,483 @@
+"""Explicit SIMD vectors inside compiled kernels: the only file that speaks LLVM.
+
+A value of type `Vector` is `lanes(array)` neighbouring numbers of one array, held in registers.
+Kernels built from vectors keep their accumulators in registers, which the auto-vectoriser does
+not manage for register-tiled loops. Two registers make one vector where the machine has 32 of
+them (AVX-512, NEON): LLVM splits the vector, and every operation becomes two independent ones
+that hide each other's latency.
+
+Each operation is an ordinary function with a NumPy meaning (a vector is then a 1-d array), so a
+kernel runs unchanged with ``NUMBA_DISABLE_JIT=1``; compiled code gets the instructions instead.
+`load`, `store` and `splat` address a C-contiguous array of any dimension by its flat index.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import lower_builtin, models, register_model, type_callable
+
+__all__ = [
+    "add_totals", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
+    "maximum", "minimum", "power_of_two", "splat", "store", "total", "transpose", "where_greater",
+]  # fmt: skip
+
+
+def _vector_bytes() -> int:
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 128
+    return 32
+
+
+VECTOR_BYTES = _vector_bytes()
+_INT32 = ir.IntType(32)
+
+
+class Vector(types.Type):  # type: ignore[misc]  # Numba is untyped
+    """Numba type of a vector of float64 or float32 numbers."""
+
+    def __init__(self, dtype: types.Float):
+        self.dtype = dtype
+        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+        super().__init__(name=f"vector({self.lanes} x {dtype})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        element = ir.DoubleType() if self.dtype == types.float64 else ir.FloatType()
+        return ir.VectorType(element, self.lanes)
+
+    @property
+    def llvm_bits(self) -> ir.VectorType:
+        return ir.VectorType(ir.IntType(self.dtype.bitwidth), self.lanes)
+
+    @property
+    def suffix(self) -> str:
+        """The ending of an LLVM intrinsic's name for this type."""
+        return f"v{self.lanes}f{self.dtype.bitwidth}"
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]  # Numba is untyped
+    def __init__(self, dmm: Any, fe_type: Vector):
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+def _compiled(function: Callable[..., Any], typer: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
+    """Register how `function` is typed, and the decorated code generator, for compiled code."""
+    type_callable(function)(lambda context: typer)
+
+    def register(codegen: Callable[..., Any]) -> Callable[..., Any]:
+        lower_builtin(function, *kinds)(codegen)
+        return codegen
+
+    return register
+
+
+def _unary(a: types.Type) -> types.Type | None:
+    return a if isinstance(a, Vector) else None
+
+
+def _binary(a: types.Type, b: types.Type) -> types.Type | None:
+    return a if isinstance(a, Vector) and a == b else None
+
+
+def _ternary(a: types.Type, b: types.Type, c: types.Type) -> types.Type | None:
+    return a if isinstance(a, Vector) and a == b == c else None
+
+
+def _quaternary(a: types.Type, b: types.Type, c: types.Type, d: types.Type) -> types.Type | None:
+    return a if isinstance(a, Vector) and a == b == c == d else None
+
+
+def _constant(vector: Vector, value: float | int, bits: bool = False) -> ir.Constant:
+    return ir.Constant(vector.llvm_bits if bits else vector.llvm, [value] * vector.lanes)
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def lanes(array: np.ndarray) -> int:
+    """Numbers in a vector of the array's dtype."""
+    return VECTOR_BYTES // array.dtype.itemsize
+
+
+def load(array: np.ndarray, index: int) -> np.ndarray:
+    """The vector that starts at a flat index."""
+    return np.ravel(array)[index : index + lanes(array)].copy()
+
+
+def store(array: np.ndarray, index: int, value: np.ndarray) -> None:
+    """Write a vector to a flat index."""
+    array.reshape(-1)[index : index + lanes(array)] = value
+
+
+def splat(array: np.ndarray, index: int) -> np.ndarray:
+    """The number at a flat index, in every lane."""
+    return np.full(lanes(array), np.ravel(array)[index])
+
+
+BLOCK = 8
+
+
+def transpose(source: np.ndarray, start: int, stride: int, target: np.ndarray, at: int, step: int) -> None:
+    """Copy BLOCK x BLOCK numbers, rows to columns.
+
+    Rows of the source start at the flat indices ``start + i * stride``, columns of them are
+    stored at ``at + j * step`` of the target.
+    """
+    for i in range(BLOCK):
+        row = np.ravel(source)[start + i * stride : start + i * stride + BLOCK]
+        target.reshape(-1)[at + i : at + i + BLOCK * step : step] = row
+
+
+def fill(like: np.ndarray, value: float) -> np.ndarray:
+    """A constant in every lane of a vector like another."""
+    return np.full_like(like, value)
+
+
+def huge(like: np.ndarray) -> np.ndarray:
+    """A quarter of the largest number of the dtype, in every lane."""
+    return np.full_like(like, np.finfo(like.dtype).max / 4)
+
+
+def _vector_of(array: types.Type) -> Vector | None:
+    if isinstance(array, types.Array) and array.layout == "C" and isinstance(array.dtype, types.Float):
+        return Vector(array.dtype)
+    return None
+
+
+def _type_lanes(array: types.Type) -> types.Type | None:
+    return types.intp if _vector_of(array) else None
+
+
+def _type_load(array: types.Type, index: types.Type) -> Vector | None:
+    return _vector_of(array) if isinstance(index, types.Integer) else None
+
+
+def _type_store(array: types.Type, index: types.Type, value: types.Type) -> types.Type | None:
+    return types.void if isinstance(index, types.Integer) and _vector_of(array) == value else None
+
+
+def _type_fill(like: types.Type, value: types.Type) -> types.Type | None:
+    return like if isinstance(like, Vector) and isinstance(value, types.Float) else None
+
+
+def _type_transpose(
+    source: types.Type,
+    start: types.Type,
+    stride: types.Type,
+    target: types.Type,
+    at: types.Type,
+    step: types.Type,
+) -> types.Type | None:
+    same = _vector_of(source) is not None and _vector_of(source) == _vector_of(target)
+    return types.void if same and all(isinstance(t, types.Integer) for t in (start, stride, at, step)) else None
+
+
+def _element_pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    index = context.cast(builder, args[1], sig.args[1], types.intp)
+    return builder.gep(data, [index], inbounds=True)
+
+
+def _block_pointers(context: Any, builder: Any, sig: Any, args: Any, vector: Any) -> list[Any]:
+    """Pointers to BLOCK vectors of an array (args: array, first flat index, distance)."""
+    step = context.cast(builder, args[2], sig.args[2], types.intp)
+    pointer = _element_pointer(context, builder, sig, args)
+    pointers = [pointer]
+    for _ in range(BLOCK - 1):
+        pointers.append(builder.gep(pointers[-1], [step]))
+    return [builder.bitcast(pointer, vector.as_pointer()) for pointer in pointers]
+
+
+def _vector_pointer(context: Any, builder: Any, sig: Any, args: Any, vector: Any) -> Any:
+    return builder.bitcast(_element_pointer(context, builder, sig, args), vector.as_pointer())
+
+
+def _broadcast(builder: Any, vector: Vector, scalar: Any) -> Any:
+    undefined = ir.Constant(vector.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_INT32, 0))
+    zeros = ir.Constant(ir.VectorType(_INT32, vector.lanes), [0] * vector.lanes)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+@_compiled(lanes, _type_lanes, types.Array)
+def _lanes(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return context.get_constant(types.intp, Vector(sig.args[0].dtype).lanes)
+
+
+@_compiled(load, _type_load, types.Array, types.Integer)
+def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    value = builder.load(_vector_pointer(context, builder, sig, args, sig.return_type.llvm))
+    value.align = sig.return_type.dtype.bitwidth // 8  # arrays are only element-aligned
+    return value
+
+
+@_compiled(store, _type_store, types.Array, types.Integer, Vector)
+def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    vector = sig.args[2]
+    operation = builder.store(args[2], _vector_pointer(context, builder, sig, args, vector.llvm))
+    operation.align = vector.dtype.bitwidth // 8
+    return context.get_dummy_value()
+
+
+@_compiled(splat, _type_load, types.Array, types.Integer)
+def _splat(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return _broadcast(builder, sig.return_type, builder.load(_element_pointer(context, builder, sig, args)))
+
+
+@_compiled(transpose, _type_transpose, types.Array, *[types.Integer] * 2, types.Array, *[types.Integer] * 2)
+def _transpose(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    dtype = sig.args[0].dtype
+    vector = ir.VectorType(Vector(dtype).llvm.element, BLOCK)
+    rows = []
+    for pointer in _block_pointers(context, builder, _slice(sig, 0), args[:3], vector):
+        rows.append(builder.load(pointer))
+        rows[-1].align = dtype.bitwidth // 8
+    # Three rounds of perfect shuffles of row i with row i + 4 transpose eight rows.
+    half = BLOCK // 2
+    low = [i // 2 + BLOCK * (i % 2) for i in range(BLOCK)]
+    high = [half + i for i in low]
+    for _ in range(3):
+        pairs = [(rows[i], rows[i + half]) for i in range(half)]
+        rows = [_pick(builder, a, b, mask) for a, b in pairs for mask in (low, high)]
+    for row, pointer in zip(rows, _block_pointers(context, builder, _slice(sig, 3), args[3:], vector), strict=True):
+        builder.store(row, pointer).align = dtype.bitwidth // 8
+    return context.get_dummy_value()
+
+
+def _slice(sig: Any, first: int) -> Any:
+    return sig.replace(args=sig.args[first : first + 3])
+
+
+@_compiled(fill, _type_fill, Vector, types.Float)
+def _fill(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    scalar = context.cast(builder, args[1], sig.args[1], sig.return_type.dtype)
+    return _broadcast(builder, sig.return_type, scalar)
+
+
+@_compiled(huge, _unary, Vector)
+def _huge(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    numpy_type = np.float64 if sig.return_type.dtype == types.float64 else np.float32
+    return _constant(sig.return_type, float(np.finfo(numpy_type).max / 4))
+
+
+# --- arithmetic -------------------------------------------------------------------------------
+
+
+def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """``a * b + c``; compiled, rounded once."""
+    return a * b + c
+
+
+def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The larger of each pair; `b` where either is NaN."""
+    return np.where(a > b, a, b)
+
+
+def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The smaller of each pair; `b` where either is NaN."""
+    return np.where(a < b, a, b)
+
+
+def where_greater(a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """`x` where ``a > b``, else `y`."""
+    return np.where(a > b, x, y)
+
+
+@_compiled(fma, _ternary, Vector, Vector, Vector)
+def _fma(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    vector = sig.return_type
+    function = builder.module.declare_intrinsic(
+        f"llvm.fma.{vector.suffix}", (), ir.FunctionType(vector.llvm, [vector.llvm] * 3)
+    )
+    return builder.call(function, args)
+
+
+def _choose(comparison: str, function: Callable[..., Any]) -> None:
+    @_compiled(function, _binary, Vector, Vector)
+    def _(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(comparison, *args), *args)
+
+
+def _operate(function: Callable[..., Any], opcode: str) -> None:
+    @_compiled(function, _binary, Vector, Vector)
+    def _(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, opcode)(*args)
+
+
+_choose(">", maximum)
+_choose("<", minimum)
+_operate(operator.add, "fadd")
+_operate(operator.sub, "fsub")
+_operate(operator.mul, "fmul")
+_operate(operator.truediv, "fdiv")
+
+
+@_compiled(where_greater, _quaternary, Vector, Vector, Vector, Vector)
+def _where_greater(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
+
+
+# --- sums over the lanes ----------------------------------------------------------------------
+
+
+def _halves(value: np.ndarray, until: int) -> np.ndarray:
+    while value.shape[0] > until:
+        value = value[: value.shape[0] // 2] + value[value.shape[0] // 2 :]
+    return value
+
+
+def total(value: np.ndarray) -> float:
+    """Sum of the lanes in float64, in a fixed tree order."""
+    return float(_halves(value.astype(np.float64), 1)[0])
+
+
+def add_totals(array: np.ndarray, index: int, values: tuple[np.ndarray, ...]) -> None:
+    """Add the sums of several vectors to neighbouring float64 numbers from a flat index on.
+
+    One transposing tree for all of them costs a third of as many calls of `total`. The number
+    of vectors is a power of two, at most 8.
+    """
+    for i, value in enumerate(values):
+        array.reshape(-1)[index + i] += total(value)
+
+
+def _pick(builder: Any, a: Any, b: Any, indices: list[int]) -> Any:
+    mask = ir.Constant(ir.VectorType(_INT32, len(indices)), indices)
+    return builder.shuffle_vector(a, b, mask)
+
+
+def _fold(builder: Any, value: Any, until: int) -> Any:
+    """Add the upper half of a vector to the lower one until few lanes are left."""
+    n = value.type.count
+    while n > until:
+        n //= 2
+        low = _pick(builder, value, value, list(range(n)))
+        value = builder.fadd(low, _pick(builder, value, value, list(range(n, 2 * n))))
+    return value
+
+
+def _widen(builder: Any, value: Any) -> Any:
+    wide = ir.VectorType(ir.DoubleType(), value.type.count)
+    return value if value.type.element == ir.DoubleType() else builder.fpext(value, wide)
+
+
+def _type_reduction(value: types.Type) -> types.Type | None:
+    return types.float64 if isinstance(value, Vector) else None
+
+
+@_compiled(total, _type_reduction, Vector)
+def _total(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    value = _fold(builder, _widen(builder, args[0]), 1)
+    return builder.extract_element(value, ir.Constant(_INT32, 0))
+
+
+def _type_add_totals(array: types.Type, index: types.Type, values: types.Type) -> types.Type | None:
+    if isinstance(values, types.UniTuple) and isinstance(values.dtype, Vector):
+        return types.void
+    return None
+
+
+@_compiled(add_totals, _type_add_totals, types.Array, types.Integer, types.UniTuple)
+def _add_totals(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    count = sig.args[2].count
+    # Each vector keeps `width` partial sums; halving them pairwise turns count vectors into one.
+    width = max(count, 4)
+    parts = [
+        _widen(builder, _fold(builder, builder.extract_value(args[2], i), width))
+        for i in range(count)
+    ]
+    partial = parts[0].type.count
+    while len(parts) > 1 or partial > 1:
+        pairs = zip(parts[::2], parts[1::2] or parts, strict=True)
+        parts = [_join(builder, a, b, partial > 1) for a, b in pairs]
+        partial = max(partial // 2, 1)
+    sums = _pick(builder, parts[0], parts[0], list(range(count)))
+    _accumulate(context, builder, sig, args, sums)
+    return context.get_dummy_value()
+
+
+def _join(builder: Any, a: Any, b: Any, add: bool) -> Any:
+    """Two vectors in one: the sums of their neighbours, or just one after the other."""
+    n = a.type.count
+    if not add:
+        return _pick(builder, a, b, list(range(2 * n)))
+    even, odd = list(range(0, 2 * n, 2)), list(range(1, 2 * n, 2))
+    return builder.fadd(_pick(builder, a, b, even), _pick(builder, a, b, odd))
+
+
+def _accumulate(context: Any, builder: Any, sig: Any, args: Any, sums: Any) -> None:
+    pointer = _vector_pointer(context, builder, sig, args, sums.type)
+    before = builder.load(pointer)
+    before.align = 8
+    builder.store(builder.fadd(before, sums), pointer).align = 8
+
+
+# --- bits: what exp and log are made of -------------------------------------------------------
+
+_MANTISSA_BITS = {64: 52, 32: 23}
+_EXPONENT_BIAS = {64: 1023, 32: 127}
+_SQRT_HALF_BITS = {64: 0x3FE6A09E667F3BCD, 32: 0x3F3504F3}
+
+
+def _bits(value: np.ndarray) -> tuple[np.ndarray, int]:
+    width = 8 * value.dtype.itemsize
+    return value.view(f"i{value.dtype.itemsize}"), width
+
+
+def power_of_two(t: np.ndarray) -> np.ndarray:
+    """``2**n`` where ``t = n + 1.5 * 2**m`` and m counts the bits of the mantissa."""
+    bits, width = _bits(t)
+    shifted = (bits << _MANTISSA_BITS[width]) + (_EXPONENT_BIAS[width] << _MANTISSA_BITS[width])
+    return shifted.view(t.dtype)
+
+
+def exponent(x: np.ndarray) -> np.ndarray:
+    """``e`` with ``x = m * 2**e`` and m in [sqrt(1/2), sqrt(2)), for normal x > 0."""
+    bits, width = _bits(x)
+    return ((bits - _SQRT_HALF_BITS[width]) >> _MANTISSA_BITS[width]).astype(x.dtype)
+
+
+def mantissa(x: np.ndarray) -> np.ndarray:
+    """``m`` with ``x = m * 2**e`` and m in [sqrt(1/2), sqrt(2)), for normal x > 0."""
+    bits, width = _bits(x)
+    whole = (bits - _SQRT_HALF_BITS[width]) & -(1 << _MANTISSA_BITS[width])
+    return (bits - whole).view(x.dtype)
+
+
+@_compiled(power_of_two, _unary, Vector)
+def _power_of_two(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    vector = sig.return_type
+    width = vector.dtype.bitwidth
+    shift = _MANTISSA_BITS[width]
+    bits = builder.shl(builder.bitcast(args[0], vector.llvm_bits), _constant(vector, shift, bits=True))
+    one = _constant(vector, _EXPONENT_BIAS[width] << shift, bits=True)
+    return builder.bitcast(builder.add(bits, one), vector.llvm)
+
+
+def _offset_bits(builder: Any, vector: Vector, value: Any) -> tuple[Any, Any]:
+    bits = builder.bitcast(value, vector.llvm_bits)
+    offset = _constant(vector, _SQRT_HALF_BITS[vector.dtype.bitwidth], bits=True)
+    return bits, builder.sub(bits, offset)
+
+
+@_compiled(exponent, _unary, Vector)
+def _exponent(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    vector = sig.return_type
+    _, offset = _offset_bits(builder, vector, args[0])
+    shift = _constant(vector, _MANTISSA_BITS[vector.dtype.bitwidth], bits=True)
+    return builder.sitofp(builder.ashr(offset, shift), vector.llvm)
+
+
+@_compiled(mantissa, _unary, Vector)
+def _mantissa(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    vector = sig.return_type
+    bits, offset = _offset_bits(builder, vector, args[0])
+    mask = _constant(vector, -(1 << _MANTISSA_BITS[vector.dtype.bitwidth]), bits=True)
+    return builder.bitcast(builder.sub(bits, builder.and_(offset, mask)), vector.llvm)

@@ -1,0 +1,88 @@
+"""Which compilation of a pass runs, and on how many threads.
+
+Numba's threads abort or hang where a process forked after they started, and its workqueue layer
+aborts on concurrent use. The serial twin runs there: it gives the same bits.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.np.ufunc import parallel as _numba_threads
+
+from fastem.dispatch import Twins
+
+__all__ = ["available_threads", "choose"]
+
+_lock = threading.Lock()
+_threads_lost = False
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _threads_lost
+    _threads_lost = _threads_lost or bool(_numba_threads._is_initialized)
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
+
+
+def available_threads(n_threads: int | None = None) -> int:
+    """Threads a pass may use: the least of affinity, CPU quota, NUMBA_NUM_THREADS and `n_threads`."""
+    limits = [numba.config.NUMBA_NUM_THREADS, _quota()]
+    if n_threads is not None:
+        limits.append(n_threads)
+    elif hasattr(os, "sched_getaffinity"):
+        limits.append(len(os.sched_getaffinity(0)))
+    return max(1, int(min(limits)))
+
+
+def _quota() -> float:
+    """CPUs that the control group grants, which Numba does not look at."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return float("inf") if quota == "max" else max(1.0, float(quota) / float(period))
+    except (OSError, ValueError):
+        return float("inf")
+
+
+@contextmanager
+def choose(twins: Twins, n_threads: int) -> Iterator[Callable[..., Any]]:
+    """The twin that is safe to call now, with Numba set to `n_threads` for the duration."""
+    if _threads_lost or not _owns_threads() or not _lock.acquire(blocking=False):
+        yield twins.serial
+        return
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(n_threads)
+        yield twins.parallel
+    finally:
+        numba.set_num_threads(before)
+        _lock.release()
+
+
+def _owns_threads() -> bool:
+    """Whether this thread may start Numba's: under workqueue only the main one may."""
+    if threading.current_thread() is threading.main_thread():
+        return True
+    try:
+        return str(numba.threading_layer()) != "workqueue"
+    except ValueError:  # no pass has run yet, so the layer is not known
+        return False

@@ -1,0 +1,76 @@
+"""Rows become tiles: features x points, so that every loop runs over points with unit stride."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from fastem.simd import BLOCK, VECTOR_BYTES, lanes, transpose
+
+__all__ = ["fill_tile", "n_lanes", "n_points", "tile_rows"]
+
+TILE_BYTES = 2048  # of one feature
+TILE_VECTORS = TILE_BYTES // VECTOR_BYTES
+
+_LANE_BYTES = 48 * 2**20
+
+
+def tile_rows(dtype: np.dtype[Any]) -> int:
+    """Rows in a tile: 256 of float64, 512 of float32.
+
+    Sums are made tile by tile, so the bits of results depend on it.
+    """
+    return TILE_BYTES // dtype.itemsize
+
+
+@njit(error_model="numpy")
+def n_points(tile):  # type: ignore[no-untyped-def]
+    """The same inside kernels, where the compiler must know it."""
+    return lanes(tile) * TILE_VECTORS
+
+
+def n_lanes(statistics_bytes: int) -> int:
+    """Number of lanes the tiles are dealt to, from the size of one lane's statistics.
+
+    It never depends on the number of threads, so results are the same for any of them.
+    """
+    lanes = 64
+    while lanes > 8 and lanes * statistics_bytes > _LANE_BYTES:
+        lanes //= 2
+    return lanes
+
+
+@njit(error_model="numpy")
+def fill_tile(rows, weights, first, tile, tile_weights):  # type: ignore[no-untyped-def]
+    """Transpose a tile of rows from `first` on; beyond the data the last row stands with weight 0.
+
+    An empty `weights` means 1 for each row.
+    """
+    count = min(n_points(tile), rows.shape[0] - first)
+    _transpose_rows(rows, first, count, tile)
+    for j in range(rows.shape[1]):
+        for b in range(count, n_points(tile)):
+            tile[j, b] = rows[first + count - 1, j]
+    if weights.shape[0] == 0:
+        for b in range(count):
+            tile_weights[b] = 1.0
+    else:
+        for b in range(count):
+            tile_weights[b] = weights[first + b]
+    for b in range(count, n_points(tile)):
+        tile_weights[b] = 0.0
+
+
+@njit(error_model="numpy")
+def _transpose_rows(rows, first, count, tile):  # type: ignore[no-untyped-def]
+    """Blocks of eight features, the last one overlapping; what is left over, one by one."""
+    d = rows.shape[1]
+    blocked = count - count % BLOCK if d >= BLOCK else 0
+    for b in range(0, blocked, BLOCK):
+        start = (first + b) * d
+        for j in range(0, d, BLOCK):
+            at = min(j, d - BLOCK)
+            transpose(rows, start + at, d, tile, at * n_points(tile) + b, n_points(tile))
+    for j in range(d):
+        for b in range(blocked, count):
+            tile[j, b] = rows[first + b, j]
