@@ -55,8 +55,8 @@ class Family(ABC, Generic[Params, Stats]):
         """Memory of one lane's statistics."""
 
     @abstractmethod
-    def scratch(self, n_features: int) -> int:
-        """Numbers of scratch space that the kernels need."""
+    def scratch(self, n_features: int, tile_rows: int) -> int:
+        """Numbers of scratch space that the kernels need for a tile."""
 
     @abstractmethod
     def about(self, location: np.ndarray, n_components: int) -> Params:

@@ -11,7 +11,6 @@ from numba.extending import overload
 from fastem.family import Family, Maximized, Prepared
 from fastem.simd import splat
 from fastem.statistics import zeros
-from fastem.tiles import n_points
 
 __all__ = [
     "Gaussian", "GaussianFamily", "GaussianStatistics", "Moments", "SingularCovarianceError",
@@ -148,8 +147,8 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
         return 8 * (n_components * n_features + math.prod(self.second_shape(n_components, n_features)))
 
-    def scratch(self, n_features: int) -> int:
-        return (n_features + 4) * TILE
+    def scratch(self, n_features: int, tile_rows: int) -> int:
+        return (n_features + 4) * tile_rows
 
     def about(self, location: np.ndarray, n_components: int) -> Gaussian:
         means = np.tile(location, (n_components, 1))

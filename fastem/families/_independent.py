@@ -15,7 +15,8 @@ def independent_log_density(tile, params, out):  # type: ignore[no-untyped-def]
     """Log-densities of all components; ``params.roots`` are roots of precisions, (K, d)."""
     d = tile.shape[0]
     w = lanes(tile)
-    for b in range(0, TILE, 2 * w):
+    m = n_points(tile)
+    for b in range(0, m, 2 * w):
         for k in range(out.shape[0]):
             constant = splat(params.constants, k)
             q0 = fill(constant, 0.0)
@@ -23,15 +24,13 @@ def independent_log_density(tile, params, out):  # type: ignore[no-untyped-def]
             for j in range(d):
                 at = k * d + j
                 root = splat(params.roots, at)
-                x0 = load(tile, j * TILE + b)
-                x1 = load(tile, j * TILE + b + w)
-                z0 = centred(x0, params.means, params.means_low, at) * root
-                z1 = centred(x1, params.means, params.means_low, at) * root
+                z0 = centred(load(tile, j * m + b), params.means, params.means_low, at) * root
+                z1 = centred(load(tile, j * m + b + w), params.means, params.means_low, at) * root
                 q0 = fma(z0, z0, q0)
                 q1 = fma(z1, z1, q1)
             half = fill(constant, -0.5)
-            store(out, k * TILE + b, fma(minimum(q0, huge(q0)), half, constant))
-            store(out, k * TILE + b + w, fma(minimum(q1, huge(q1)), half, constant))
+            store(out, k * m + b, fma(minimum(q0, huge(q0)), half, constant))
+            store(out, k * m + b + w, fma(minimum(q1, huge(q1)), half, constant))
 
 
 @njit(error_model="numpy")
@@ -45,25 +44,56 @@ def add_independent(tile, resp, counts, params, first, second, stride, step, lan
     for k in range(n_components):
         if counts[k] > 0.0:
             row = lane * n_components + k
-            for j in range(d):
-                s, q = _moments(tile, resp, params, j, k)
-                add_totals(first, row * d + j, (s,))
-                add_totals(second, row * stride + j * step, (q,))
+            for j in range(0, d - 1, 2):
+                s0, s1, q0, q1 = _two_moments(tile, resp, params, j, k)
+                add_totals(first, row * d + j, (s0, s1))
+                if step == 1:
+                    add_totals(second, row * stride + j, (q0, q1))
+                else:
+                    add_totals(second, row * stride, (q0 + q1,))
+            if d % 2 == 1:
+                s0, q0 = _last_moment(tile, resp, params, k)
+                add_totals(first, row * d + d - 1, (s0,))
+                add_totals(second, row * stride + (d - 1) * step, (q0,))
 
 
 @njit(error_model="numpy")
-def _moments(tile, resp, params, j, k):  # type: ignore[no-untyped-def]
-    """``sum r z`` and ``sum r z^2`` of one feature about one centre, summed up to the lanes."""
+def _two_moments(tile, resp, params, j, k):  # type: ignore[no-untyped-def]
+    """``sum r z`` and ``sum r z^2`` of features j and j + 1 about a centre, up to the lanes."""
     w = lanes(tile)
-    s = fill(load(tile, 0), 0.0)
-    q = s
-    for b in range(0, TILE, w):
-        x = load(tile, j * TILE + b)
-        z = centred(x, params.centres, params.centres_low, k * tile.shape[0] + j)
-        y = load(resp, k * TILE + b) * z
-        s = s + y
-        q = fma(y, z, q)
-    return s, q
+    m = n_points(tile)
+    at = k * tile.shape[0] + j
+    s0 = fill(load(tile, 0), 0.0)
+    s1 = s0
+    q0 = s0
+    q1 = s0
+    for b in range(0, m, w):
+        r = load(resp, k * m + b)
+        z0 = centred(load(tile, j * m + b), params.centres, params.centres_low, at)
+        z1 = centred(load(tile, j * m + m + b), params.centres, params.centres_low, at + 1)
+        y0 = r * z0
+        y1 = r * z1
+        s0 = s0 + y0
+        s1 = s1 + y1
+        q0 = fma(y0, z0, q0)
+        q1 = fma(y1, z1, q1)
+    return s0, s1, q0, q1
+
+
+@njit(error_model="numpy")
+def _last_moment(tile, resp, params, k):  # type: ignore[no-untyped-def]
+    """The same for the last feature alone."""
+    w = lanes(tile)
+    m = n_points(tile)
+    j = tile.shape[0] - 1
+    s0 = fill(load(tile, 0), 0.0)
+    q0 = s0
+    for b in range(0, m, w):
+        z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * tile.shape[0] + j)
+        y = load(resp, k * m + b) * z
+        s0 = s0 + y
+        q0 = fma(y, z, q0)
+    return s0, q0
 
 
 class IndependentGaussian(GaussianFamily):

@@ -20,28 +20,39 @@ __all__ = [
 ]  # fmt: skip
 
 
+def _row_groups(d: int) -> list[tuple[int, int]]:
+    """First row and number of rows of each group: fours, then a pair, then a single row."""
+    groups = [(i, 4) for i in range(0, d - 3, 4)]
+    if d % 4 >= 2:
+        groups.append((d - d % 4, 2))
+    if d % 2:
+        groups.append((d - 1, 1))
+    return groups
+
+
+def _as_indices(positions: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    rows, columns = np.array(positions, dtype=np.intp).T
+    return rows, columns
+
+
 @cache
 def factor_positions(d: int) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of each number of a packed factor; some lie above the diagonal."""
-    positions = [(i + r, j) for i in range(0, d - 3, 4) for j in range(i + 4) for r in range(4)]
-    positions += [(i, j) for i in range(d - d % 4, d) for j in range(i + 1)]
-    rows, columns = np.array(positions, dtype=np.intp).T
-    return rows, columns
+    return _as_indices([(i + r, j) for i, n in _row_groups(d) for j in range(i + n) for r in range(n)])
 
 
 @cache
 def moment_positions(d: int) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of each packed second moment; some lie above the diagonal."""
-    positions = [
-        (i + r, j + c)
-        for i in range(0, d - 3, 4)
-        for j in range(0, i + 4, 2)
-        for r in range(4)
-        for c in range(2)
-    ]
-    positions += [(i, j) for i in range(d - d % 4, d) for j in range(i + 1)]
-    rows, columns = np.array(positions, dtype=np.intp).T
-    return rows, columns
+    return _as_indices(
+        [
+            (i + r, c)
+            for i, n in _row_groups(d)
+            for j in range(0, i + n, 2)
+            for r in range(n)
+            for c in range(j, min(j + 2, d))
+        ]
+    )
 
 
 def pack(lower: np.ndarray) -> np.ndarray:
@@ -91,18 +102,19 @@ def triangular_log_density(tile, params, factors, stride, out, scratch):  # type
     """Log-densities of all components; their packed factors are `stride` numbers apart."""
     d = tile.shape[0]
     w = lanes(tile)
+    m = n_points(tile)
     for k in range(out.shape[0]):
         constant = splat(params.constants, k)
         half = fill(constant, -0.5)
-        for b in range(0, TILE, 2 * w):
+        for b in range(0, m, 2 * w):
             for j in range(d):
-                x0 = load(tile, j * TILE + b)
-                x1 = load(tile, j * TILE + b + w)
-                store(scratch, 2 * w * j, centred(x0, params.means, params.means_low, k * d + j))
-                store(scratch, 2 * w * j + w, centred(x1, params.means, params.means_low, k * d + j))
+                z0 = centred(load(tile, j * m + b), params.means, params.means_low, k * d + j)
+                z1 = centred(load(tile, j * m + b + w), params.means, params.means_low, k * d + j)
+                store(scratch, 2 * w * j, z0)
+                store(scratch, 2 * w * j + w, z1)
             q0, q1 = _squares(scratch, d, factors, k * stride)
-            store(out, k * TILE + b, fma(minimum(q0, huge(q0)), half, constant))
-            store(out, k * TILE + b + w, fma(minimum(q1, huge(q1)), half, constant))
+            store(out, k * m + b, fma(minimum(q0, huge(q0)), half, constant))
+            store(out, k * m + b + w, fma(minimum(q1, huge(q1)), half, constant))
 
 
 @njit(error_model="numpy")
@@ -110,15 +122,16 @@ def add_triangular(tile, resp, counts, params, first, second, at, stride, lane, 
     """Add the moments of all components; the second ones start at `at`, `stride` numbers apart."""
     d = tile.shape[0]
     w = lanes(tile)
+    m = n_points(tile)
     n_components = resp.shape[0]
     for k in range(n_components):
         if counts[k] > 0.0:
             for j in range(d):
-                for b in range(0, TILE, w):
-                    x = load(tile, j * TILE + b)
-                    store(scratch, j * TILE + b, centred(x, params.centres, params.centres_low, k * d + j))
+                for b in range(0, m, w):
+                    z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * d + j)
+                    store(scratch, j * m + b, z)
             row = lane * n_components + k
-            _add_moments(scratch, d, resp, k * TILE, first, row * d, second, at + k * stride)
+            _add_moments(scratch, d, m, resp, k * m, first, row * d, second, at + k * stride)
 
 
 @njit(error_model="numpy")
@@ -159,31 +172,47 @@ def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
             at += 4
         q0 = fma(a00, a00, fma(a10, a10, fma(a20, a20, fma(a30, a30, q0))))
         q1 = fma(a01, a01, fma(a11, a11, fma(a21, a21, fma(a31, a31, q1))))
-    for i in range(d - d % 4, d):
+    if d % 4 >= 2:
         a00 = zero
         a01 = zero
-        for j in range(i + 1):
+        a10 = zero
+        a11 = zero
+        for j in range(d - d % 4 + 2):
+            z0 = load(z, 2 * w * j)
+            z1 = load(z, 2 * w * j + w)
+            c = splat(factor, at)
+            a00 = fma(c, z0, a00)
+            a01 = fma(c, z1, a01)
+            c = splat(factor, at + 1)
+            a10 = fma(c, z0, a10)
+            a11 = fma(c, z1, a11)
+            at += 2
+        q0 = fma(a00, a00, fma(a10, a10, q0))
+        q1 = fma(a01, a01, fma(a11, a11, q1))
+    if d % 2 == 1:
+        a00 = zero
+        a01 = zero
+        for j in range(d):
             c = splat(factor, at + j)
             a00 = fma(c, load(z, 2 * w * j), a00)
             a01 = fma(c, load(z, 2 * w * j + w), a01)
-        at += i + 1
         q0 = fma(a00, a00, q0)
         q1 = fma(a01, a01, q1)
     return q0, q1
 
 
 @njit(error_model="numpy")
-def _add_moments(z, d, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
+def _add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
     """Add ``sum r z`` and the packed lower triangle of ``sum r z z'`` at flat indices.
 
-    `z` holds d features x TILE points and space for four more, `r` is the flat index of the
-    points' responsibilities. Four by two accumulators stay in registers.
+    `z` holds d features x m points and space for four more, `r` is the flat index of the points'
+    responsibilities. Four by two accumulators stay in registers.
     """
     w = lanes(z)
     zero = fill(load(z, 0), 0.0)
-    y = d * TILE
+    y = d * m
     for i in range(0, d - 3, 4):
-        _weigh_four(z, y, i, resp, r, first, at_first)
+        _weigh_four(z, y, i, m, resp, r, first, at_first)
         for j in range(0, i + 4, 2):
             a00 = zero
             a01 = zero
@@ -193,49 +222,48 @@ def _add_moments(z, d, resp, r, first, at_first, second, at):  # type: ignore[no
             a21 = zero
             a30 = zero
             a31 = zero
-            for b in range(0, TILE, w):
-                z0 = load(z, j * TILE + b)
-                z1 = load(z, j * TILE + TILE + b)
+            for b in range(0, m, w):
+                z0 = load(z, j * m + b)
+                z1 = load(z, j * m + m + b)
                 c = load(z, y + b)
                 a00 = fma(c, z0, a00)
                 a01 = fma(c, z1, a01)
-                c = load(z, y + TILE + b)
+                c = load(z, y + m + b)
                 a10 = fma(c, z0, a10)
                 a11 = fma(c, z1, a11)
-                c = load(z, y + 2 * TILE + b)
+                c = load(z, y + 2 * m + b)
                 a20 = fma(c, z0, a20)
                 a21 = fma(c, z1, a21)
-                c = load(z, y + 3 * TILE + b)
+                c = load(z, y + 3 * m + b)
                 a30 = fma(c, z0, a30)
                 a31 = fma(c, z1, a31)
             add_totals(second, at, (a00, a01, a10, a11, a20, a21, a30, a31))
             at += 8
-    for i in range(d - d % 4, d):
-        a00 = zero
-        for b in range(0, TILE, w):
-            c = load(resp, r + b) * load(z, i * TILE + b)
-            store(z, y + b, c)
-            a00 = a00 + c
-        add_totals(first, at_first + i, (a00,))
-        for j in range(0, i, 2):
+    if d % 4 >= 2:
+        i = d - d % 4
+        _weigh_two(z, y, i, m, resp, r, first, at_first)
+        for j in range(0, i + 2, 2):
             a00 = zero
             a01 = zero
-            for b in range(0, TILE, w):
+            a10 = zero
+            a11 = zero
+            for b in range(0, m, w):
+                z0 = load(z, j * m + b)
+                z1 = load(z, j * m + m + b)
                 c = load(z, y + b)
-                a00 = fma(c, load(z, j * TILE + b), a00)
-                a01 = fma(c, load(z, j * TILE + TILE + b), a01)
-            add_totals(second, at, (a00, a01))
-            at += 2
-        if i % 2 == 0:
-            a00 = zero
-            for b in range(0, TILE, w):
-                a00 = fma(load(z, y + b), load(z, i * TILE + b), a00)
-            add_totals(second, at, (a00,))
-            at += 1
+                a00 = fma(c, z0, a00)
+                a01 = fma(c, z1, a01)
+                c = load(z, y + m + b)
+                a10 = fma(c, z0, a10)
+                a11 = fma(c, z1, a11)
+            add_totals(second, at, (a00, a01, a10, a11))
+            at += 4
+    if d % 2 == 1:
+        _add_last_row(z, y, d - 1, m, resp, r, first, at_first, second, at)
 
 
 @njit(error_model="numpy")
-def _weigh_four(z, y, i, resp, r, first, at_first):  # type: ignore[no-untyped-def]
+def _weigh_four(z, y, i, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
     """Store ``r z`` of four features from the i-th on at `y`; add its sums to the first moments."""
     w = lanes(z)
     zero = fill(load(z, 0), 0.0)
@@ -243,19 +271,61 @@ def _weigh_four(z, y, i, resp, r, first, at_first):  # type: ignore[no-untyped-d
     a1 = zero
     a2 = zero
     a3 = zero
-    o = i * TILE
-    for b in range(0, TILE, w):
+    o = i * m
+    for b in range(0, m, w):
         c = load(resp, r + b)
         y0 = c * load(z, o + b)
-        y1 = c * load(z, o + TILE + b)
-        y2 = c * load(z, o + 2 * TILE + b)
-        y3 = c * load(z, o + 3 * TILE + b)
+        y1 = c * load(z, o + m + b)
+        y2 = c * load(z, o + 2 * m + b)
+        y3 = c * load(z, o + 3 * m + b)
         store(z, y + b, y0)
-        store(z, y + TILE + b, y1)
-        store(z, y + 2 * TILE + b, y2)
-        store(z, y + 3 * TILE + b, y3)
+        store(z, y + m + b, y1)
+        store(z, y + 2 * m + b, y2)
+        store(z, y + 3 * m + b, y3)
         a0 = a0 + y0
         a1 = a1 + y1
         a2 = a2 + y2
         a3 = a3 + y3
     add_totals(first, at_first + i, (a0, a1, a2, a3))
+
+
+@njit(error_model="numpy")
+def _weigh_two(z, y, i, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
+    """The same for two features."""
+    w = lanes(z)
+    a0 = fill(load(z, 0), 0.0)
+    a1 = a0
+    for b in range(0, m, w):
+        c = load(resp, r + b)
+        y0 = c * load(z, i * m + b)
+        y1 = c * load(z, i * m + m + b)
+        store(z, y + b, y0)
+        store(z, y + m + b, y1)
+        a0 = a0 + y0
+        a1 = a1 + y1
+    add_totals(first, at_first + i, (a0, a1))
+
+
+@njit(error_model="numpy")
+def _add_last_row(z, y, i, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
+    """The moments of feature i, an even number, with all before it and itself."""
+    w = lanes(z)
+    zero = fill(load(z, 0), 0.0)
+    a00 = zero
+    a01 = zero
+    for b in range(0, m, w):
+        z0 = load(z, i * m + b)
+        c = load(resp, r + b) * z0
+        store(z, y + b, c)
+        a00 = a00 + c
+        a01 = fma(c, z0, a01)
+    add_totals(first, at_first + i, (a00,))
+    add_totals(second, at + i, (a01,))
+    for j in range(0, i, 2):
+        a00 = zero
+        a01 = zero
+        for b in range(0, m, w):
+            c = load(z, y + b)
+            a00 = fma(c, load(z, j * m + b), a00)
+            a01 = fma(c, load(z, j * m + m + b), a01)
+        add_totals(second, at + j, (a00, a01))

@@ -36,9 +36,9 @@ class LabelStatistics(NamedTuple):
 class Workspace(NamedTuple):
     """Scratch of each worker; the leading axis is the worker."""
 
-    tiles: np.ndarray  # (workers, d, TILE)
-    weights: np.ndarray  # (workers, TILE)
-    resp: np.ndarray  # (workers, K, TILE)
+    tiles: np.ndarray  # (workers, d, tile)
+    weights: np.ndarray  # (workers, tile)
+    resp: np.ndarray  # (workers, K, tile)
     counts: np.ndarray  # (workers, K)
     scratch: np.ndarray  # (workers, family's own)
 
@@ -62,37 +62,43 @@ def _normalise(resp, tile_weights):  # type: ignore[no-untyped-def]
     """
     n_components = resp.shape[0]
     w = lanes(resp)
+    m = n_points(resp)
     log_likelihood = fill(load(resp, 0), 0.0)
-    for b in range(0, TILE, w):
+    for b in range(0, m, w):
         top = load(resp, b)
         for k in range(1, n_components):
-            top = maximum(top, load(resp, k * TILE + b))
+            top = maximum(top, load(resp, k * m + b))
         s = fill(top, 0.0)
         for k in range(n_components):
-            e = exp(load(resp, k * TILE + b) - top)
-            store(resp, k * TILE + b, e)
+            e = exp(load(resp, k * m + b) - top)
+            store(resp, k * m + b, e)
             s = s + e
         weight = load(tile_weights, b)
         log_likelihood = fma(weight, top + log(s), log_likelihood)
         scale = weight / s
         for k in range(n_components):
-            store(resp, k * TILE + b, load(resp, k * TILE + b) * scale)
+            store(resp, k * m + b, load(resp, k * m + b) * scale)
     return total(log_likelihood)
 
 
 @njit(error_model="numpy")
-def _count(resp, tile_weights, counts, stats, lane):  # type: ignore[no-untyped-def]
-    """Sum weights and responsibilities of a tile, the latter also into `counts`."""
+def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # type: ignore[no-untyped-def]
+    """Add a tile's log-likelihood, weights and responsibilities, the latter also to `counts`.
+
+    It is a function because ``stats.log_likelihood[lane] += x`` directly inside a prange is lost.
+    """
+    stats.log_likelihood[lane] += log_likelihood
     w = lanes(resp)
+    m = n_points(resp)
     zero = fill(load(resp, 0), 0.0)
     for k in range(resp.shape[0]):
         s = zero
-        for b in range(0, TILE, w):
-            s = s + load(resp, k * TILE + b)
+        for b in range(0, m, w):
+            s = s + load(resp, k * m + b)
         counts[k] = total(s)
         stats.counts[lane, k] += counts[k]
     s = zero
-    for b in range(0, TILE, w):
+    for b in range(0, m, w):
         s = s + load(tile_weights, b)
     stats.weight[lane] += total(s)
 
@@ -101,7 +107,8 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
     def accumulate(rows, weights, first_tile, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
         """E-step and sums of all tiles; tile t of the data belongs to lane ``t % lanes``."""
         _key = key
-        n_tiles = (rows.shape[0] + TILE - 1) // TILE
+        m = n_points(work.tiles)
+        n_tiles = (rows.shape[0] + m - 1) // m
         n_lanes = stats.weight.shape[0]
         n_workers = work.tiles.shape[0]
         for worker in prange(n_workers):
@@ -112,10 +119,10 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
             scratch = work.scratch[worker]
             for lane in range(worker, n_lanes, n_workers):
                 for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
-                    fill_tile(rows, weights, t * TILE, tile, tile_weights)
+                    fill_tile(rows, weights, t * m, tile, tile_weights)
                     log_density(tile, params, resp, scratch)
-                    stats.log_likelihood[lane] += _normalise(resp, tile_weights)
-                    _count(resp, tile_weights, counts, stats, lane)
+                    log_likelihood = _normalise(resp, tile_weights)
+                    _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane)
                     add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
 
     return accumulate
@@ -125,7 +132,8 @@ def _make_accumulate_given(key: str) -> Callable[..., Any]:
     def accumulate_given(rows, given, weights, first_tile, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
         """Sums of all tiles under given responsibilities (rows, K)."""
         _key = key
-        n_tiles = (rows.shape[0] + TILE - 1) // TILE
+        m = n_points(work.tiles)
+        n_tiles = (rows.shape[0] + m - 1) // m
         n_lanes = stats.weight.shape[0]
         n_workers = work.tiles.shape[0]
         for worker in prange(n_workers):
@@ -136,12 +144,12 @@ def _make_accumulate_given(key: str) -> Callable[..., Any]:
             scratch = work.scratch[worker]
             for lane in range(worker, n_lanes, n_workers):
                 for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
-                    fill_tile(given, weights, t * TILE, resp, tile_weights)
+                    fill_tile(given, weights, t * m, resp, tile_weights)
                     for k in range(resp.shape[0]):
-                        for b in range(TILE):
+                        for b in range(m):
                             resp[k, b] *= tile_weights[b]
-                    fill_tile(rows, weights, t * TILE, tile, tile_weights)
-                    _count(resp, tile_weights, counts, stats, lane)
+                    fill_tile(rows, weights, t * m, tile, tile_weights)
+                    _add_labels(0.0, resp, tile_weights, counts, stats, lane)
                     add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
 
     return accumulate_given
@@ -151,15 +159,16 @@ def _make_infer(key: str) -> Callable[..., Any]:
     def infer(rows, weights, params, offset, out, work):  # type: ignore[no-untyped-def]
         """Log-densities, responsibilities and labels of rows, as far as `out` has room for them."""
         _key = key
-        n_tiles = (rows.shape[0] + TILE - 1) // TILE
+        m = n_points(work.tiles)
+        n_tiles = (rows.shape[0] + m - 1) // m
         n_workers = work.tiles.shape[0]
         for worker in prange(n_workers):
             tile = work.tiles[worker]
             tile_weights = work.weights[worker]
             resp = work.resp[worker]
             for t in range(worker, n_tiles, n_workers):
-                first = t * TILE
-                count = min(TILE, rows.shape[0] - first)
+                first = t * m
+                count = min(m, rows.shape[0] - first)
                 fill_tile(rows, weights, first, tile, tile_weights)
                 log_density(tile, params, resp, work.scratch[worker])
                 if out.labels.shape[0] > 0:
@@ -299,13 +308,13 @@ class _Pass:
         self.prepared = family.prepare(params.components, about.components, log_weights, shape.dtype)
         self.twins = compile_pass(type(self).make, family.kernel_parameters)
         self.n_threads = shape.n_threads
-        n = shape.n_threads
+        n, m = shape.n_threads, tile_rows(shape.dtype)
         self.work = Workspace(
-            np.empty((n, d, TILE), shape.dtype),
-            np.empty((n, TILE), shape.dtype),
-            np.empty((n, k, TILE), shape.dtype),
+            np.empty((n, d, m), shape.dtype),
+            np.empty((n, m), shape.dtype),
+            np.empty((n, k, m), shape.dtype),
             np.empty((n, k)),
-            np.empty((n, family.scratch(d)), shape.dtype),
+            np.empty((n, family.scratch(d, m)), shape.dtype),
         )
 
 
@@ -328,9 +337,9 @@ class AccumulatePass(_SummingPass):
     make = staticmethod(_make_accumulate)
 
     def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray) -> None:
-        """Add rows, of which the first has number `first_row`, a multiple of TILE."""
+        """Add rows, of which the first has number `first_row`, a multiple of a tile's."""
         with choose(self.twins, self.n_threads) as kernel:
-            tile = first_row // TILE
+            tile = first_row // tile_rows(rows.dtype)
             kernel(rows, weights, tile, self.prepared.params, self.family_stats, self.stats, self.work)
 
 
@@ -340,7 +349,7 @@ class GivenPass(_SummingPass):
     def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray, resp: np.ndarray) -> None:
         """Add rows with their responsibilities (rows, K)."""
         with choose(self.twins, self.n_threads) as kernel:
-            tile = first_row // TILE
+            tile = first_row // tile_rows(rows.dtype)
             params = self.prepared.params
             kernel(rows, resp, weights, tile, params, self.family_stats, self.stats, self.work)
 
