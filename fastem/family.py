@@ -55,6 +55,10 @@ class Family(ABC, Generic[Params, Stats]):
         """Memory of one lane's statistics."""
 
     @abstractmethod
+    def parameter_bytes(self, n_components: int, n_features: int) -> int:
+        """Memory of one set of parameters."""
+
+    @abstractmethod
     def scratch(self, n_features: int, tile_rows: int) -> int:
         """Numbers of scratch space that the kernels need for a tile."""
 
@@ -80,6 +84,10 @@ class Family(ABC, Generic[Params, Stats]):
     @abstractmethod
     def split(self, params: Params, into: int, source: int, rng: np.random.RandomState) -> Params:
         """`params` with component `into` replaced by a displaced copy of component `source`."""
+
+    @abstractmethod
+    def coincide(self, params: Params) -> bool:
+        """Whether several components are all alike: EM does not tell such a saddle from an optimum."""
 
     @abstractmethod
     def n_parameters(self, n_components: int, n_features: int) -> int:

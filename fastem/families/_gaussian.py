@@ -147,6 +147,9 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
         return 8 * (n_components * n_features + math.prod(self.second_shape(n_components, n_features)))
 
+    def parameter_bytes(self, n_components: int, n_features: int) -> int:
+        return 8 * (n_components * n_features + 2 * math.prod(self.covariance_shape(n_components, n_features)))
+
     def scratch(self, n_features: int, tile_rows: int) -> int:
         return (n_features + 4) * tile_rows
 
@@ -207,6 +210,12 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         if not self.has_own_covariances:
             return params._replace(means=means)
         return Gaussian(means, params.covariances[order], params.precisions_cholesky[order])
+
+    def coincide(self, params: Gaussian) -> bool:
+        variances = self.variances(params.covariances, params.means.shape[1])
+        least, largest = variances.min(axis=0), variances.max(axis=0)
+        near = np.ptp(params.means, axis=0) < 0.1 * np.sqrt(least)
+        return len(params.means) > 1 and bool(np.all(near & (largest < 1.2 * least)))
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features + self.n_covariance_parameters(n_components, n_features)

@@ -85,7 +85,8 @@ def _normalise(resp, tile_weights):  # type: ignore[no-untyped-def]
 def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # type: ignore[no-untyped-def]
     """Add a tile's log-likelihood, weights and responsibilities, the latter also to `counts`.
 
-    It is a function because ``stats.log_likelihood[lane] += x`` directly inside a prange is lost.
+    Like all that writes through a NamedTuple it is a function: directly inside a prange, Numba
+    loses the writes.
     """
     stats.log_likelihood[lane] += log_likelihood
     w = lanes(resp)
@@ -177,11 +178,16 @@ def _make_infer(key: str) -> Callable[..., Any]:
                     _write_log_prob(resp, offset, out.log_prob, first, count)
                 if out.resp.shape[0] > 0:
                     _normalise(resp, tile_weights)
-                    for b in range(count):
-                        for k in range(resp.shape[0]):
-                            out.resp[first + b, k] = resp[k, b]
+                    _write_resp(resp, out.resp, first, count)
 
     return infer
+
+
+@njit(error_model="numpy")
+def _write_resp(resp, out, first, count):  # type: ignore[no-untyped-def]
+    for b in range(count):
+        for k in range(resp.shape[0]):
+            out[first + b, k] = resp[k, b]
 
 
 @njit(error_model="numpy")
@@ -223,9 +229,9 @@ class DeathPolicy:
     after that a dead component keeps its parameters and weight 0.
     """
 
-    def __init__(self, reseeds: int, rng: np.random.RandomState):
+    def __init__(self, reseeds: int):
         self.left = reseeds
-        self.rng = rng
+        self.rng = np.random.RandomState(0)
         self.deaths: list[int] = []
 
     def apply(self, family: Family[Any, Any], params: Mixture, dead: np.ndarray) -> Mixture:
@@ -242,6 +248,14 @@ class DeathPolicy:
         return Mixture(weights / weights.sum(), components)
 
 
+class Shape(NamedTuple):
+    """What a pass must know of the data: features, kernel dtype, threads to use."""
+
+    n_features: int
+    dtype: np.dtype[Any]
+    n_threads: int
+
+
 class MixtureModel:
     """A mixture of components of one family: the model contract of `fastem.em`.
 
@@ -255,23 +269,30 @@ class MixtureModel:
         self.family = family
         self.n_components = n_components
 
-    def accumulate(self, params: Mixture, about: Mixture, shape: "Shape") -> "AccumulatePass":
+    def accumulate(self, params: Mixture, about: Mixture, shape: Shape) -> "AccumulatePass":
         """A pass that computes responsibilities by `params`, moments about `about`."""
         return AccumulatePass(self, params, about, shape)
 
-    def accumulate_given(self, about: Mixture, shape: "Shape") -> "GivenPass":
+    def accumulate_given(self, about: Mixture, shape: Shape) -> "GivenPass":
         """A pass with responsibilities given beside the rows."""
         return GivenPass(self, about, about, shape)
 
-    def infer(self, params: Mixture, shape: "Shape") -> "InferPass":
+    def infer(self, params: Mixture, shape: Shape) -> "InferPass":
         """A pass that writes results of each row."""
         return InferPass(self, params, params, shape)
+
+    def memory(self, shape: Shape) -> int:
+        """Bytes that a fit takes beside the data: sums of all lanes, scratch, a few parameters."""
+        k, d, m = self.n_components, shape.n_features, tile_rows(shape.dtype)
+        lane = self.family.statistics_bytes(k, d)
+        scratch = shape.n_threads * ((d + k) * m + self.family.scratch(d, m)) * shape.dtype.itemsize
+        return lane * (n_lanes(lane) + 1) + scratch + 6 * self.family.parameter_bytes(k, d)
 
     def objective(self, stats: Statistics) -> float:
         """Mean log-likelihood of a row."""
         return float(stats.labels.log_likelihood / stats.labels.weight)
 
-    def maximize(self, stats: Statistics, about: Mixture, policy: DeathPolicy, shape: "Shape") -> Maximized:
+    def maximize(self, stats: Statistics, about: Mixture, policy: DeathPolicy, shape: Shape) -> Maximized:
         """M-step."""
         counts, weight = stats.labels.counts, float(stats.labels.weight)
         dead = counts <= 10 * np.finfo(np.float64).eps * weight
@@ -288,14 +309,6 @@ class MixtureModel:
         return Mixture(weights, self.family.about(location, self.n_components))
 
 
-class Shape(NamedTuple):
-    """What a pass must know of the data: features, kernel dtype, threads to use."""
-
-    n_features: int
-    dtype: np.dtype[Any]
-    n_threads: int
-
-
 class _Pass:
     """One walk over the data: its kernel, its scratch, its sums."""
 
@@ -303,9 +316,9 @@ class _Pass:
 
     def __init__(self, model: MixtureModel, params: Mixture, about: Mixture, shape: Shape):
         family, k, d = model.family, model.n_components, shape.n_features
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", under="ignore"):
             log_weights = np.log(params.weights)
-        self.prepared = family.prepare(params.components, about.components, log_weights, shape.dtype)
+            self.prepared = family.prepare(params.components, about.components, log_weights, shape.dtype)
         self.twins = compile_pass(type(self).make, family.kernel_parameters)
         self.n_threads = shape.n_threads
         n, m = shape.n_threads, tile_rows(shape.dtype)

@@ -1,0 +1,196 @@
+"""The loop: passes over the data, M-steps, convergence.
+
+A model is anything with `accumulate(params, about, shape)`, which begins a pass,
+`objective(stats)` and `maximize(stats, about, policy, shape)`; see `fastem.latent.labels`.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from fastem.sources import Source
+from fastem.tiles import tile_rows
+
+__all__ = ["Data", "Fit", "Iteration", "StopReason", "accumulate", "run"]
+
+# A launch of a kernel cannot be interrupted: Ctrl-C waits for its end.
+SECONDS_PER_LAUNCH = 0.08
+
+# Relative fall of the objective that rounding explains.
+_ROUNDING = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
+
+
+class Model(Protocol):
+    """The contract of the loop."""
+
+    def accumulate(self, params: Any, about: Any, shape: Any) -> Any: ...
+    def objective(self, stats: Any) -> float: ...
+    def maximize(self, stats: Any, about: Any, policy: Any, shape: Any) -> Any: ...
+
+
+class StopReason(Enum):
+    """Why a fit ended."""
+
+    CONVERGED = "the objective changed by less than tol"
+    MAX_ITER = "max_iter was reached"
+    SADDLE = "all components coincide, a saddle point"
+    CALLBACK = "a callback stopped the fit"
+
+
+class Iteration(NamedTuple):
+    """What a callback is told after each iteration.
+
+    Attributes
+    ----------
+    init, n_iter : int
+        Number of the initialization, from 0; number of the iteration, from 1.
+    objective, change : float
+        Mean log-likelihood of a row before the M-step, and what it gained.
+    seconds : float
+        Duration of the iteration.
+    n_rows, max_iter : int
+        Rows of the data, and the largest number of iterations.
+    params : Any
+        Parameters after the M-step.
+    """
+
+    init: int
+    n_iter: int
+    objective: float
+    change: float
+    seconds: float
+    n_rows: int
+    max_iter: int
+    params: Any
+
+
+Callback = Callable[[Iteration], Any]
+
+
+@dataclass
+class Fit:
+    """Result of a run."""
+
+    params: Any
+    reason: StopReason = StopReason.MAX_ITER
+    objectives: list[float] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    falls: list[int] = field(default_factory=list)
+    objective: float = -np.inf
+
+    @property
+    def converged(self) -> bool:
+        """Converged, and the objective never fell by more than rounding explains."""
+        return self.reason is StopReason.CONVERGED and not self.falls
+
+
+class Data:
+    """A source with weights of its rows, checked for finite numbers the first time it is read."""
+
+    def __init__(self, source: Source, weights: np.ndarray | None = None):
+        self.source = source
+        weights = np.empty(0) if weights is None else weights
+        self.weights = np.array(weights, dtype=source.dtype)
+        self.weights.flags.writeable = False
+        self._is_checked = False
+        self._launch_rows = 64 * tile_rows(source.dtype)
+
+    def pieces(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """First row, rows and weights of pieces that take a kernel a moment each."""
+        for start, block in self.source.blocks():
+            if not self._is_checked:
+                require_finite(block, start)
+            offset = 0
+            while offset < len(block):
+                rows = block[offset : offset + self._launch_rows]
+                first = start + offset
+                began = time.perf_counter()
+                yield first, rows, self.weights[first : first + len(rows)]
+                self._adapt(len(rows), time.perf_counter() - began)
+                offset += len(rows)
+        self._is_checked = True
+
+    def _adapt(self, n_rows: int, seconds: float) -> None:
+        """Change the size of a launch towards SECONDS_PER_LAUNCH, by at most a factor of 8."""
+        tile = tile_rows(self.source.dtype)
+        wanted = n_rows * SECONDS_PER_LAUNCH / max(seconds, 1e-9)
+        wanted = min(max(wanted, self._launch_rows / 8), self._launch_rows * 8)
+        self._launch_rows = max(1, int(wanted) // tile) * tile
+
+
+def require_finite(rows: np.ndarray, first_row: int) -> None:
+    """Raise ValueError that names the first cell that is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(rows)):
+            return
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        row, column = bad[0]
+        what = "NaN" if np.isnan(rows[row, column]) else "infinity"
+        raise ValueError(
+            f"Input X contains {what}, first in row {first_row + row}, column {column}. "
+            "Remove such rows or fill in their values."
+        )
+
+
+def accumulate(model: Model, params: Any, data: Data, shape: Any, about: Any = None) -> Any:
+    """Statistics of all rows under `params`, moments about `about` (default: about `params`)."""
+    walk = model.accumulate(params, params if about is None else about, shape)
+    for first, rows, weights in data.pieces():
+        walk.add(first, rows, weights)
+    return walk.finish()
+
+
+def run(
+    model: Model,
+    params: Any,
+    data: Data,
+    shape: Any,
+    *,
+    policy: Any,
+    tol: float,
+    max_iter: int,
+    previous: float = -np.inf,
+    init: int = 0,
+    callbacks: Sequence[Callback] = (),
+) -> Fit:
+    """EM iterations from `params` until the objective changes by less than `tol`.
+
+    `previous` is the objective before the first iteration, where a fit goes on.
+    """
+    fit = Fit(params)
+    slack = np.inf
+    for n_iter in range(1, max_iter + 1):
+        began = time.perf_counter()
+        stats = accumulate(model, fit.params, data, shape)
+        objective = model.objective(stats)
+        change = objective - previous
+        if change < -_ROUNDING[shape.dtype] * abs(previous) - slack:
+            fit.falls.append(n_iter)
+        deaths = len(policy.deaths)
+        step = model.maximize(stats, fit.params, policy, shape)
+        if step.inexact and len(policy.deaths) == deaths:
+            stats = accumulate(model, fit.params, data, shape, about=step.params)
+            step = model.maximize(stats, step.params, policy, shape)
+        slack = np.inf if len(policy.deaths) > deaths else step.slack
+        fit.params = step.params
+        fit.objectives.append(objective)
+        fit.changes.append(change)
+        fit.seconds.append(time.perf_counter() - began)
+        told = Iteration(
+            init, n_iter, objective, change, fit.seconds[-1], data.source.n_rows, max_iter, step.params
+        )
+        if any([callback(told) for callback in callbacks]):
+            fit.reason = StopReason.CALLBACK
+            break
+        if abs(change) < tol:
+            fit.reason = StopReason.CONVERGED
+            break
+        previous = objective
+    fit.objective = fit.objectives[-1] if fit.objectives else -np.inf
+    return fit

@@ -1,0 +1,1 @@
+"""What a user imports: estimators in scikit-learn's style."""

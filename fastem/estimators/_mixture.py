@@ -1,0 +1,532 @@
+"""What estimators of mixtures share: starts, runs, results row by row, criteria."""
+
+import math
+import time
+import warnings
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from fastem.em import Callback, Data, Fit, Iteration, StopReason, accumulate, run
+from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
+from fastem.memory import require_memory
+from fastem.sources import ArraySource, NpyWriter, Source, is_path, open_source
+from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
+from fastem.threads import available_threads
+
+__all__ = ["BaseMixture"]
+
+
+class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
+    """Base of the mixtures with independent labels."""
+
+    @abstractmethod
+    def _make_model(self) -> MixtureModel:
+        """The model that the constructor's arguments describe."""
+
+    @abstractmethod
+    def _check_start(self, n_features: int) -> None:
+        """Raise ValueError if the parameters given to start from are wrong."""
+
+    @abstractmethod
+    def _needs_responsibilities(self) -> bool:
+        """Whether not all parameters were given to start from."""
+
+    @abstractmethod
+    def _override(self, params: Mixture | None) -> Mixture:
+        """Starting parameters, those given by the user in place of `params`."""
+
+    @abstractmethod
+    def _publish(self, params: Mixture) -> None:
+        """Set the attributes that hold the parameters."""
+
+    @abstractmethod
+    def _fitted(self) -> Mixture:
+        """Parameters from the attributes."""
+
+    # --- fit ----------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Estimate the parameters by expectation-maximization.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+            Data in memory, memory-mapped, or the path of a ``.npy`` file, which is read block
+            by block.
+        y : Ignored
+            For scikit-learn's conventions.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, not negative. A weight of 2 is the same as the row twice, 0 the
+            same as no row.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the data are not finite numbers, have fewer rows than components, or a covariance
+            is not positive definite.
+        MemoryError
+            If the fit cannot fit in memory; raised before anything is computed.
+        DataChangedError
+            If a file changes during the fit.
+        """
+        self._check_parameters()
+        source = self._open(X, reset=True)
+        model = self._make_model()
+        shape = self._shape(source)
+        self._check_size(source, model, shape)
+        self._check_start(source.n_features)
+        data = Data(source, _check_weights(sample_weight, source.n_rows))
+        self._run_all(model, data, shape)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> np.ndarray:
+        """`fit`, then the labels of the same rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    def _run_all(self, model: MixtureModel, data: Data, shape: Shape) -> None:
+        """Run from every start and keep the best; nothing is set before all is done."""
+        rng = check_random_state(self.random_state)
+        warm = self.warm_start and hasattr(self, "converged_")
+        previous = self.lower_bound_ if warm else -np.inf
+        best: Fit | None = None
+        deaths: list[int] = []
+        began = time.perf_counter()
+        for init, (params, policy) in enumerate(self._starts(model, data, shape, rng, warm)):
+            talk = _Talk(init, self.verbose, self.verbose_interval)
+            fit = run(
+                model,
+                params,
+                data,
+                shape,
+                policy=policy,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                previous=previous,
+                init=init,
+                callbacks=[talk, *self._callbacks()],
+            )
+            if fit.converged and model.family.coincide(fit.params.components):
+                fit.reason = StopReason.SADDLE
+            talk.end(fit)
+            if best is None or fit.objective > best.objective:
+                best, deaths = fit, policy.deaths
+        assert best is not None
+        final = accumulate(model, best.params, data, shape)
+        self._set_results(model, best, final, shape)
+        self.fit_seconds_ = time.perf_counter() - began
+        self.deaths_ = deaths
+        self._warn(best)
+
+    def _set_results(self, model: MixtureModel, fit: Fit, final: Any, shape: Shape) -> None:
+        self._publish(fit.params)
+        self.converged_ = fit.converged
+        self.stop_reason_ = fit.reason.value
+        self.n_iter_ = len(fit.objectives)
+        self.lower_bound_ = fit.objective
+        self.lower_bounds_ = fit.objectives
+        self.log_likelihood_ = float(final.labels.log_likelihood)
+        self.n_parameters_ = self._count_parameters(model, shape.n_features)
+        self.history_ = {
+            "objective": np.array(fit.objectives),
+            "change": np.array(fit.changes),
+            "seconds": np.array(fit.seconds),
+        }
+        self._falls = fit.falls
+
+    def _count_parameters(self, model: MixtureModel, n_features: int) -> int:
+        return model.family.n_parameters(self.n_components, n_features) + self.n_components - 1
+
+    def _warn(self, fit: Fit) -> None:
+        if fit.falls:
+            warnings.warn(
+                f"The log-likelihood fell at iteration {', '.join(map(str, fit.falls))}: the data may be too "
+                "badly scaled for their precision. Standardise them, or pass float64.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        elif not fit.converged and self.max_iter > 0:
+            warnings.warn(
+                f"Best performing initialization did not converge: {fit.reason.value}. Try different init "
+                "parameters, or increase max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if self.deaths_:
+            warnings.warn(
+                f"Components lost all their data during the fit: {self.deaths_}. They were started again beside "
+                "the largest one, or have weight 0 now. Fewer components may describe the data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _callbacks(self) -> Sequence[Callback]:
+        if self.callbacks is None:
+            return ()
+        return (self.callbacks,) if callable(self.callbacks) else tuple(self.callbacks)
+
+    # --- starts -------------------------------------------------------------------------------
+
+    def _starts(
+        self, model: MixtureModel, data: Data, shape: Shape, rng: np.random.RandomState, warm: bool
+    ) -> Iterator[tuple[Mixture, DeathPolicy]]:
+        """Starting parameters of each run, with the policy that counts its deaths."""
+        if warm:
+            yield self._fitted(), DeathPolicy(self.n_components)
+        elif not self._needs_responsibilities():
+            yield self._override(None), DeathPolicy(self.n_components)
+        elif _is_array(self.init_params) or (data.source.n_rows <= EXACT_ROWS and not self.n_screen):
+            yield from self._exact_starts(model, data, shape, rng)
+        else:
+            yield from self._screened_starts(model, data, shape, rng)
+
+    def _exact_starts(
+        self, model: MixtureModel, data: Data, shape: Shape, rng: np.random.RandomState
+    ) -> Iterator[tuple[Mixture, DeathPolicy]]:
+        """Starts from responsibilities of all rows, made as scikit-learn makes them, or given."""
+        given = _is_array(self.init_params)
+        # Responsibilities that are given do not need the rows in memory, only their number.
+        X = np.empty((data.source.n_rows, 0), shape.dtype) if given else data.source.read(0, data.source.n_rows)
+        weights = data.weights if len(data.weights) else None
+        for _ in range(1 if given else self.n_init):
+            policy = DeathPolicy(self.n_components)
+            resp = responsibilities(self.init_params, X, self.n_components, rng, weights)
+            yield self._override(from_responsibilities(model, data, resp, policy, shape)), policy
+
+    def _screened_starts(
+        self, model: MixtureModel, data: Data, shape: Shape, rng: np.random.RandomState
+    ) -> Iterator[tuple[Mixture, DeathPolicy]]:
+        """The best of several starts on a sample of the rows."""
+        rows = data.source.sample_rows(sample_size(self.n_components))
+        X = data.source.take(rows)
+        weights = data.weights[rows] if len(data.weights) else None
+        n_candidates = self.n_screen or self.n_init + 3
+        for params in screen(
+            model, X, weights, self.init_params, max(n_candidates, self.n_init), self.n_init, rng, shape
+        ):
+            yield self._override(params), DeathPolicy(self.n_components)
+
+    # --- results row by row -------------------------------------------------------------------
+
+    def predict(self, X: Any, *, out: Any = None) -> Any:
+        """The most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        out : ndarray of shape (n_samples,) or path, optional
+            Where to write; a path becomes a ``.npy`` file, written block by block.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            int64; memory-mapped if `out` is a path.
+        """
+        return self._infer(X, out, "labels")
+
+    def predict_proba(self, X: Any, *, out: Any = None) -> Any:
+        """The probability of each component for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        out : ndarray of shape (n_samples, n_components) or path, optional
+            Where to write; a path becomes a ``.npy`` file, written block by block.
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            float32 for float32 data, else float64; memory-mapped if `out` is a path.
+        """
+        return self._infer(X, out, "resp")
+
+    def score_samples(self, X: Any, *, out: Any = None) -> Any:
+        """The log-density of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        out : ndarray of shape (n_samples,) or path, optional
+            Where to write; a path becomes a ``.npy`` file, written block by block.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            float64; memory-mapped if `out` is a path.
+        """
+        return self._infer(X, out, "log_prob")
+
+    def _infer(self, X: Any, out: Any, what: str) -> Any:
+        check_is_fitted(self)
+        source = self._open(X, reset=False)
+        n, k = source.n_rows, self.n_components
+        kinds: dict[str, tuple[tuple[int, ...], Any]] = {
+            "labels": ((n,), np.dtype(np.int64)),
+            "resp": ((n, k), source.dtype),
+            "log_prob": ((n,), np.dtype(np.float64)),
+        }
+        wanted, dtype = kinds[what]
+        if is_path(out):
+            with NpyWriter(out, wanted, dtype).open() as append:
+                for _, values in self._inferred(source, what, wanted[1:], dtype):
+                    append(values)
+            return np.load(out, mmap_mode="r")
+        if out is None:
+            require_memory(
+                math.prod(wanted) * dtype.itemsize, f"The result of {wanted} {dtype}", "Give a path as out=."
+            )
+            out = np.empty(wanted, dtype)
+        elif not isinstance(out, np.ndarray) or out.shape != wanted:
+            raise ValueError(
+                f"out must be a path or an array of shape {wanted}, not {getattr(out, 'shape', type(out))}."
+            )
+        for first, values in self._inferred(source, what, wanted[1:], dtype):
+            out[first : first + len(values)] = values
+        return out
+
+    def _inferred(
+        self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """First row and results of pieces of the rows."""
+        walk = self._make_model().infer(self._fitted(), self._shape(source))
+        nothing = Output(
+            np.empty(0), np.empty((0, self.n_components), source.dtype), np.empty(0, np.int64)
+        )  # fmt: skip
+        for first, rows, _ in Data(source).pieces():
+            values = np.empty((len(rows), *tail), dtype)
+            walk.add(rows, nothing._replace(**{what: values}))
+            yield first, values
+
+    # --- criteria -----------------------------------------------------------------------------
+
+    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+        """The mean log-density of a row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        log_likelihood : float
+        """
+        log_likelihood, weight = self._log_likelihood(X, sample_weight)
+        return log_likelihood / weight
+
+    def bic(self, X: Any, *, sample_weight: Any = None) -> float:
+        """Bayesian information criterion, ``-2 log L + p log n``: lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        sample_weight : array-like of shape (n_samples,), optional
+            n is their sum.
+
+        Returns
+        -------
+        bic : float
+        """
+        log_likelihood, weight = self._log_likelihood(X, sample_weight)
+        return -2 * log_likelihood + self.n_parameters_ * math.log(weight)
+
+    def aic(self, X: Any, *, sample_weight: Any = None) -> float:
+        """Akaike's information criterion, ``-2 log L + 2 p``: lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        aic : float
+        """
+        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_
+
+    def icl(self, X: Any, *, sample_weight: Any = None) -> float:
+        """Integrated completed likelihood criterion: lower is better.
+
+        BIC plus twice the doubt about the labels, ``-2 sum log max_k r_ik`` (Biernacki, Celeux
+        and Govaert 2000), as mclust computes it, with scikit-learn's sign.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        icl : float
+        """
+        source = self._open(X, reset=False)
+        weights = _check_weights(sample_weight, source.n_rows)
+        doubt = 0.0
+        for first, resp in self._inferred(source, "resp", (self.n_components,), source.dtype):
+            surprise = -np.log(resp.max(axis=1), dtype=np.float64)
+            doubt += float(surprise.sum() if weights is None else surprise @ weights[first : first + len(resp)])
+        return self.bic(source, sample_weight=sample_weight) + 2 * doubt
+
+    def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
+        check_is_fitted(self)
+        source = self._open(X, reset=False)
+        data = Data(source, _check_weights(sample_weight, source.n_rows))
+        stats = accumulate(self._make_model(), self._fitted(), data, self._shape(source))
+        return float(stats.labels.log_likelihood), float(stats.labels.weight)
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows from the mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Sorted by component.
+        y : ndarray of shape (n_samples,)
+            The component of each row.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, not {n_samples}.")
+        rng = check_random_state(self.random_state)
+        params, family = self._fitted(), self._make_model().family
+        counts = rng.multinomial(n_samples, params.weights)
+        draws = [family.sample(params.components, k, int(n), rng) for k, n in enumerate(counts)]
+        return np.vstack(draws), np.repeat(np.arange(self.n_components), counts)
+
+    # --- checks -------------------------------------------------------------------------------
+
+    def _open(self, X: Any, *, reset: bool) -> Source:
+        """The data as a source; arrays are checked as scikit-learn checks them."""
+        if is_path(X) or isinstance(X, Source):
+            source = open_source(X)
+            self._check_columns(source, reset)
+        else:
+            array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
+            source = ArraySource(array)
+        least = max(self.n_components, 2) if reset else 1
+        if source.n_rows < least:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {source.n_rows}."
+            )
+        return source
+
+    def _check_columns(self, source: Source, reset: bool) -> None:
+        if source.n_features == 0:
+            raise ValueError("The data have no columns.")
+        if reset:
+            self.n_features_in_ = source.n_features
+        elif source.n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {source.n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+
+    def _shape(self, source: Source) -> Shape:
+        return Shape(source.n_features, source.dtype, available_threads(self.n_threads))
+
+    def _check_size(self, source: Source, model: MixtureModel, shape: Shape) -> None:
+        require_memory(
+            model.memory(shape),
+            f"A fit of {self.n_components} components to {source.n_features} features",
+            "Use fewer components, fewer features, fewer threads (n_threads=1), or covariance_type='diag'.",
+        )
+
+    def _check_parameters(self) -> None:
+        at_least = {"n_components": 1, "n_init": 1, "max_iter": 0, "verbose_interval": 1}
+        for name, least in at_least.items():
+            _check_number(name, getattr(self, name), Integral, least)
+        for name in ("tol", "reg_covar"):
+            _check_number(name, getattr(self, name), Real, 0)
+        for name in ("n_threads", "n_screen"):
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), Integral, 1)
+        if isinstance(self.init_params, str) and self.init_params not in METHODS:
+            raise ValueError(
+                f"init_params must be one of {', '.join(METHODS)}, a callable or responsibilities, "
+                f"not {self.init_params!r}."
+            )
+
+
+def _is_array(init_params: Any) -> bool:
+    return not isinstance(init_params, str) and not callable(init_params)
+
+
+def _check_number(name: str, value: Any, kind: type, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{name} must be a number of type {kind.__name__}, not {value!r}.")
+    if not value >= least:  # type: ignore[operator]  # numbers.Real has an order
+        raise ValueError(f"{name} must be at least {least}, not {value!r}.")
+
+
+def _check_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
+    """Weights as float64, or None."""
+    if sample_weight is None:
+        return None
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
+    )
+    if weights.shape != (n_rows,):
+        raise ValueError(f"sample_weight must have shape ({n_rows},), one weight a row, not {weights.shape}.")
+    if (weights < 0).any():
+        row = int(np.argmax(weights < 0))
+        raise ValueError(f"sample_weight must not be negative, but is {weights[row]} in row {row}.")
+    if not weights.sum() > 0:
+        raise ValueError("sample_weight is zero for all rows: there is nothing to fit.")
+    return np.asarray(weights)
+
+
+class _Talk:
+    """What `verbose` prints, in scikit-learn's words."""
+
+    def __init__(self, init: int, verbose: int, interval: int):
+        self.verbose = verbose
+        self.interval = interval
+        self.began = self.before = time.perf_counter()
+        if verbose:
+            print(f"Initialization {init}")
+
+    def __call__(self, iteration: Iteration) -> None:
+        if not self.verbose or iteration.n_iter % self.interval:
+            return
+        line = f"  Iteration {iteration.n_iter}"
+        if self.verbose >= 2:
+            now = time.perf_counter()
+            line += f"\t time lapse {now - self.before:.5f}s\t ll change {iteration.change:.5f}"
+            self.before = now
+        print(line)
+
+    def end(self, fit: Fit) -> None:
+        if not self.verbose:
+            return
+        line = f"Initialization {'converged' if fit.converged else 'did not converge'}."
+        if self.verbose >= 2:
+            line += f" time lapse {time.perf_counter() - self.began:.5f}s\t lower bound {fit.objective:.5f}."
+        print(line)

@@ -1,0 +1,50 @@
+"""How much memory there is, so that what cannot fit is refused before it is begun."""
+
+from pathlib import Path
+
+__all__ = ["available_memory", "peak_memory", "require_memory"]
+
+
+def available_memory() -> float:
+    """Bytes that can still be taken: the machine's, and the control group's limit; inf if unknown."""
+    limits = [_machine(), _control_group()]
+    return min(limits)
+
+
+def _machine() -> float:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024.0 * int(line.split()[1])
+    except OSError:
+        pass
+    return float("inf")
+
+
+def _control_group() -> float:
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        return float("inf") if limit == "max" else float(int(limit) - used)
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
+
+
+def require_memory(needed: float, what: str, remedy: str) -> None:
+    """Raise MemoryError if `needed` bytes are not there."""
+    available = available_memory()
+    if needed > available:
+        raise MemoryError(
+            f"{what} would take {needed / 2**30:.1f} GiB of memory, but {available / 2**30:.1f} GiB are "
+            f"available. {remedy}"
+        )

@@ -1,0 +1,153 @@
+"""``.npy`` files, read block by block ahead of the kernels; they may be larger than memory."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fastem.sources._source import DataChangedError, Source, block_rows, convert, kernel_dtype
+
+__all__ = ["NpySource", "NpyWriter"]
+
+_BUFFERS = 3
+
+
+class NpySource(Source):
+    """Rows of a two-dimensional array in a ``.npy`` file.
+
+    The file is never mapped: a background thread reads into reused buffers, so that a truncated
+    file is an exception and memory stays bounded.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file, or not a table of numbers; the message says what it is instead.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        with open(self.path, "rb") as file:
+            shape, self._fortran, self._stored, self._offset = _read_header(file, self.path)
+            self._identity = _identity(file)
+        self.n_rows, self.n_features = shape
+        self.dtype = kernel_dtype(self._stored)
+        expected = self._offset + self.n_rows * self.n_features * self._stored.itemsize
+        if self._identity[0] < expected:
+            raise ValueError(
+                f"{self.path} is truncated: {self._identity[0]} bytes, but its header promises {expected}. "
+                "Write the file again."
+            )
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        with self._opened() as file:
+            buffer = np.empty((count, self.n_features), self._stored, order="F" if self._fortran else "C")
+            self._fill(file, first, buffer)
+        return np.ascontiguousarray(buffer, dtype=self.dtype)
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        size = min(block_rows(self.n_features, self.dtype), self.n_rows)
+        order = "F" if self._fortran else "C"
+        buffers = [np.empty((size, self.n_features), self._stored, order=order) for _ in range(_BUFFERS)]
+        firsts = range(0, self.n_rows, size)
+        with self._opened() as file, ThreadPoolExecutor(1, "fastem-reader") as reader:
+
+            def ask(i: int) -> Future[np.ndarray]:
+                count = min(size, self.n_rows - firsts[i])
+                return reader.submit(self._fill, file, firsts[i], buffers[i % _BUFFERS][:count])
+
+            pending = [ask(i) for i in range(min(_BUFFERS - 1, len(firsts)))]
+            for i, first in enumerate(firsts):
+                rows = pending.pop(0).result()
+                if i + _BUFFERS - 1 < len(firsts):
+                    pending.append(ask(i + _BUFFERS - 1))
+                yield first, convert(rows, self.dtype)
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        with open(self.path, "rb", buffering=0) as file:
+            self._check_unchanged(file)
+            yield file
+            self._check_unchanged(file)
+
+    def _check_unchanged(self, file: BinaryIO) -> None:
+        if _identity(file) != self._identity:
+            raise DataChangedError(f"{self.path} changed while it was in use: start again on the new data.")
+
+    def _fill(self, file: BinaryIO, first: int, buffer: np.ndarray) -> np.ndarray:
+        item = self._stored.itemsize
+        if not self._fortran:
+            self._read_into(file, self._offset + first * self.n_features * item, buffer)
+            return buffer
+        for j in range(self.n_features):
+            self._read_into(file, self._offset + (j * self.n_rows + first) * item, buffer[:, j])
+        return buffer
+
+    def _read_into(self, file: BinaryIO, position: int, target: np.ndarray) -> None:
+        view = memoryview(target.view(np.uint8).reshape(-1) if target.size else target).cast("B")
+        while view:
+            n = os.preadv(file.fileno(), [view], position)
+            if n == 0:
+                raise DataChangedError(f"{self.path} ends at byte {position}: it was shortened while in use.")
+            view, position = view[n:], position + n
+
+
+def _identity(file: BinaryIO) -> tuple[int, int, int]:
+    """What changes when a file is changed: size, time of modification, inode."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, int], bool, np.dtype[Any], int]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a .npy file: {error}") from error
+    if len(shape) != 2:
+        raise ValueError(f"{path} holds an array of shape {shape}: fastem needs two dimensions, rows and columns.")
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise ValueError(f"{path} holds {dtype}: fastem reads real numbers of up to 64 bits.")
+    return (int(shape[0]), int(shape[1])), fortran, dtype, file.tell()
+
+
+class NpyWriter:
+    """Write an array row block by row block to a ``.npy`` file that appears when it is whole.
+
+    Parameters
+    ----------
+    path : path
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any):
+        self.path = Path(path)
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._dtype = np.dtype(dtype)
+        self._header = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": shape,
+        }
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[np.ndarray], None]]:
+        """A function that appends rows; leaving without an error puts the file in place."""
+        try:
+            with open(self._temporary, "wb") as file:
+                np.lib.format.write_array_header_1_0(file, self._header)
+
+                def append(rows: np.ndarray) -> None:
+                    file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
+
+                yield append
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
