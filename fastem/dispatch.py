@@ -92,9 +92,9 @@ def compile_pass(make: Callable[[str], Kernel], params: type) -> Twins:
 def _jit(function: Kernel, *, parallel: bool) -> Kernel:
     options = {"parallel": parallel, "nogil": True, "error_model": "numpy"}
     try:
-        return njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return njit(cache=True, **options)(function)
     except RuntimeError:  # no directory that a cache could be written to
-        return njit(**options)(function)  # type: ignore[no-any-return]
+        return njit(**options)(function)
 
 
 def _sources(make: Kernel, params: type) -> list[Path]:
@@ -102,7 +102,7 @@ def _sources(make: Kernel, params: type) -> list[Path]:
     package = Path(__file__).parent
     engine = [package / name for name in ("simd.py", "elementary.py", "tiles.py", "dispatch.py")]
     kernels = [kernel for (_, of), kernel in _kernels.items() if of is params]
-    files = {Path(inspect.getfile(function)) for function in (make, params, *kernels)}
+    files = {Path(inspect.getfile(kernel)) for kernel in (make, *kernels)} | {Path(inspect.getfile(params))}
     siblings = {path for file in files for path in file.parent.glob("_*.py")}
     return [*engine, *sorted(files | siblings)]
 

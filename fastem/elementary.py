@@ -26,7 +26,7 @@ FLOOR_32 = -80.0
 
 @njit(error_model="numpy")
 def _exp_64(x):  # type: ignore[no-untyped-def]
-    """exp in float64, 0 below -700; x <= 709."""
+    """Exp in float64, 0 below -700; x <= 709."""
     floor = fill(x, FLOOR_64)
     z = maximum(x, floor)
     magic = fill(x, 6755399441055744.0)  # 1.5 * 2**52: adding it rounds to an integer
@@ -50,7 +50,7 @@ def _exp_64(x):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _exp_32(x):  # type: ignore[no-untyped-def]
-    """exp in float32, 0 below -80; x <= 88."""
+    """Exp in float32, 0 below -80; x <= 88."""
     floor = fill(x, FLOOR_32)
     z = maximum(x, floor)
     magic = fill(x, 12582912.0)  # 1.5 * 2**23
@@ -68,7 +68,7 @@ def _exp_32(x):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _log_64(x):  # type: ignore[no-untyped-def]
-    """log of normal x > 0 in float64, as 2 atanh((m - 1) / (m + 1)) + e log 2."""
+    """Log of normal x > 0 in float64, as 2 atanh((m - 1) / (m + 1)) + e log 2."""
     m = mantissa(x)
     one = fill(x, 1.0)
     f = (m - one) / (m + one)
@@ -85,7 +85,7 @@ def _log_64(x):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _log_32(x):  # type: ignore[no-untyped-def]
-    """log of normal x > 0 in float32."""
+    """Log of normal x > 0 in float32."""
     m = mantissa(x)
     one = fill(x, 1.0)
     f = (m - one) / (m + one)
@@ -102,7 +102,11 @@ def _by_precision(double: Callable[..., Any], single: Callable[..., Any]) -> Cal
         if not isinstance(x, Vector):
             return None
         chosen = double if x.dtype == types.float64 else single
-        return lambda x: chosen(x)
+
+        def call(x):  # type: ignore[no-untyped-def]
+            return chosen(x)
+
+        return call
 
     return implementation
 

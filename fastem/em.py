@@ -182,10 +182,9 @@ def run(
         fit.objectives.append(objective)
         fit.changes.append(change)
         fit.seconds.append(time.perf_counter() - began)
-        told = Iteration(
-            init, n_iter, objective, change, fit.seconds[-1], data.source.n_rows, max_iter, step.params
-        )
-        if any([callback(told) for callback in callbacks]):
+        told = Iteration(init, n_iter, objective, change, fit.seconds[-1], data.source.n_rows, max_iter, step.params)
+        stops = [callback(told) for callback in callbacks]
+        if any(stops):
             fit.reason = StopReason.CALLBACK
             break
         if abs(change) < tol:

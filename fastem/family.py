@@ -67,9 +67,7 @@ class Family(ABC, Generic[Params, Stats]):
         """Parameters of which only the reference point of the moments matters, for a first M-step."""
 
     @abstractmethod
-    def prepare(
-        self, params: Params, about: Params, log_weights: np.ndarray, dtype: np.dtype[Any]
-    ) -> Prepared:
+    def prepare(self, params: Params, about: Params, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
         """Kernel parameters: densities by `params` times weights, moments about `about`."""
 
     @abstractmethod

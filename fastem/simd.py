@@ -389,10 +389,7 @@ def _add_totals(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     count = sig.args[2].count
     # Each vector keeps `width` partial sums; halving them pairwise turns count vectors into one.
     width = max(count, 4)
-    parts = [
-        _widen(builder, _fold(builder, builder.extract_value(args[2], i), width))
-        for i in range(count)
-    ]
+    parts = [_widen(builder, _fold(builder, builder.extract_value(args[2], i), width)) for i in range(count)]
     partial = parts[0].type.count
     while len(parts) > 1 or partial > 1:
         pairs = zip(parts[::2], parts[1::2] or parts, strict=True)

@@ -28,9 +28,7 @@ def sample_size(n_components: int) -> int:
     return max(EXACT_ROWS, 100 * n_components)
 
 
-def _kmeans(
-    X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None
-) -> np.ndarray:
+def _kmeans(X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     kmeans = KMeans(n_clusters=n_components, n_init=1, random_state=rng)
@@ -46,9 +44,7 @@ def _kmeans_plusplus(
     return _one_each(rows, X)
 
 
-def _random(
-    X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None
-) -> np.ndarray:
+def _random(X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None) -> np.ndarray:
     resp = rng.uniform(size=(len(X), n_components)).astype(X.dtype)
     return resp / resp.sum(axis=1, keepdims=True)
 
@@ -162,4 +158,3 @@ def screen(
         found.append((final, i, fit.params))
     found.sort(key=lambda candidate: (-candidate[0], candidate[1]))
     return [params for _, _, params in found[:n_best]]
-

@@ -1,6 +1,7 @@
 """What estimators of mixtures share: starts, runs, results row by row, criteria."""
 
 import math
+import os
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -17,7 +18,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from fastem.em import Callback, Data, Fit, Iteration, StopReason, accumulate, run
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
 from fastem.memory import require_memory
-from fastem.sources import ArraySource, NpyWriter, Source, is_path, open_source
+from fastem.persistence import save
+from fastem.sources import ArraySource, Source, is_path, open_source, write_npy
 from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
 from fastem.threads import available_threads
 
@@ -154,7 +156,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
             "change": np.array(fit.changes),
             "seconds": np.array(fit.seconds),
         }
-        self._falls = fit.falls
 
     def _count_parameters(self, model: MixtureModel, n_features: int) -> int:
         return model.family.n_parameters(self.n_components, n_features) + self.n_components - 1
@@ -289,7 +290,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         }
         wanted, dtype = kinds[what]
         if is_path(out):
-            with NpyWriter(out, wanted, dtype).open() as append:
+            with write_npy(out, wanted, dtype) as append:
                 for _, values in self._inferred(source, what, wanted[1:], dtype):
                     append(values)
             return np.load(out, mmap_mode="r")
@@ -419,6 +420,19 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         counts = rng.multinomial(n_samples, params.weights)
         draws = [family.sample(params.components, k, int(n), rng) for k, n in enumerate(counts)]
         return np.vstack(draws), np.repeat(np.arange(self.n_components), counts)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file that `fastem.load` reads.
+
+        Callbacks, and starts given as functions or random generators, are not saved.
+
+        Parameters
+        ----------
+        path : path
+            By convention it ends in ``.fastem``.
+        """
+        check_is_fitted(self)
+        save(self, path)
 
     # --- checks -------------------------------------------------------------------------------
 

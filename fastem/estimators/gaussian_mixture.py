@@ -180,9 +180,7 @@ default='kmeans'
     def _check_parameters(self) -> None:
         super()._check_parameters()
         if self.covariance_type not in FAMILIES:
-            raise ValueError(
-                f"covariance_type must be one of {', '.join(FAMILIES)}, not {self.covariance_type!r}."
-            )
+            raise ValueError(f"covariance_type must be one of {', '.join(FAMILIES)}, not {self.covariance_type!r}.")
 
     def _publish(self, params: Mixture) -> None:
         self.weights_ = params.weights
@@ -195,6 +193,36 @@ default='kmeans'
             np.asarray(self.weights_, dtype=np.float64),
             Gaussian(*(np.asarray(field, dtype=np.float64) for field in components)),
         )
+
+    def _check_loaded(self) -> None:
+        """Raise ValueError unless parameters and attributes are what a fit could have left."""
+        self._check_parameters()
+        k, d = self.n_components, self.means_.shape[-1]
+        covariance_shape = self._family().covariance_shape(k, d)
+        shapes = {
+            "weights_": (k,), "means_": (k, d), "covariances_": covariance_shape,
+            "precisions_": covariance_shape, "precisions_cholesky_": covariance_shape,
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            _check_shape(getattr(self, name), shape, name)
+        if self.n_features_in_ != d or d == 0:
+            raise ValueError(f"n_features_in_ is {self.n_features_in_!r} with {d} columns of means_.")
+        if (self.weights_ < 0).any() or not np.isclose(self.weights_.sum(), 1, rtol=0, atol=1e-8):
+            raise ValueError("weights_ do not sum to 1.")
+        family = self._family()
+        family.factor(self.covariances_)
+        if not np.allclose(family.precisions(self.precisions_cholesky_), self.precisions_, rtol=1e-6, atol=0):
+            raise ValueError("precisions_ do not belong to precisions_cholesky_.")
+        if not np.isfinite(family.log_determinants(self.precisions_cholesky_, d)).all():
+            raise ValueError("precisions_cholesky_ are not factors of precisions.")
+        history = {len(self.lower_bounds_), *(len(values) for values in self.history_.values())}
+        if history != {self.n_iter_}:
+            raise ValueError("history_ does not belong to n_iter_.")
+        self.lower_bounds_ = [float(bound) for bound in self.lower_bounds_]
+        self.deaths_ = [int(k) for k in self.deaths_]
+        if hasattr(self, "feature_names_in_"):
+            names: list[str] = self.feature_names_in_
+            self.feature_names_in_ = np.array(names, dtype="O")
 
     def to_sklearn(self) -> Any:
         """The same fitted mixture as a ``sklearn.mixture.GaussianMixture``.

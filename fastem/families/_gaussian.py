@@ -157,9 +157,7 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         means = np.tile(location, (n_components, 1))
         return Gaussian(means, *self.invert(self.unit_precisions(*means.shape)))
 
-    def prepare(
-        self, params: Gaussian, about: Gaussian, log_weights: np.ndarray, dtype: np.dtype[Any]
-    ) -> Prepared:
+    def prepare(self, params: Gaussian, about: Gaussian, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
         d = params.means.shape[1]
         constants = self.log_determinants(params.precisions_cholesky, d) - 0.5 * d * LOG_2PI + log_weights
         offset = float(constants.max())

@@ -7,9 +7,9 @@ import numpy as np
 
 from fastem.sources._source import DataChangedError, Source
 from fastem.sources.array import ArraySource
-from fastem.sources.npy import NpySource, NpyWriter
+from fastem.sources.npy import NpySource, write_npy
 
-__all__ = ["ArraySource", "DataChangedError", "NpySource", "NpyWriter", "Source", "is_path", "open_source"]
+__all__ = ["ArraySource", "DataChangedError", "NpySource", "Source", "is_path", "open_source", "write_npy"]
 
 
 def is_path(data: Any) -> bool:

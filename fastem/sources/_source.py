@@ -37,8 +37,11 @@ class Source(ABC):
 
     @abstractmethod
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Walk through all rows: the number of a block's first row, a multiple of a tile's, and
-        the block, which is valid until the next one is asked for."""
+        """Walk through all rows, block by block.
+
+        A block comes with the number of its first row, a multiple of a tile's rows, and is valid
+        until the next one is asked for.
+        """
 
     def sample_rows(self, count: int, n_chunks: int = 100) -> np.ndarray:
         """Numbers of about `count` rows, in chunks spread evenly: random rows of a file are slow."""

@@ -9,9 +9,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastem.files import replacing
 from fastem.sources._source import DataChangedError, Source, block_rows, convert, kernel_dtype
 
-__all__ = ["NpySource", "NpyWriter"]
+__all__ = ["NpySource", "write_npy"]
 
 _BUFFERS = 3
 
@@ -44,14 +45,12 @@ class NpySource(Source):
 
     def read(self, first: int, count: int) -> np.ndarray:
         with self._opened() as file:
-            buffer = np.empty((count, self.n_features), self._stored, order="F" if self._fortran else "C")
-            self._fill(file, first, buffer)
+            buffer = self._fill(file, first, self._buffer(count))
         return np.ascontiguousarray(buffer, dtype=self.dtype)
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         size = min(block_rows(self.n_features, self.dtype), self.n_rows)
-        order = "F" if self._fortran else "C"
-        buffers = [np.empty((size, self.n_features), self._stored, order=order) for _ in range(_BUFFERS)]
+        buffers = [self._buffer(size) for _ in range(_BUFFERS)]
         firsts = range(0, self.n_rows, size)
         with self._opened() as file, ThreadPoolExecutor(1, "fastem-reader") as reader:
 
@@ -65,6 +64,9 @@ class NpySource(Source):
                 if i + _BUFFERS - 1 < len(firsts):
                     pending.append(ask(i + _BUFFERS - 1))
                 yield first, convert(rows, self.dtype)
+
+    def _buffer(self, n_rows: int) -> np.ndarray:
+        return np.empty((n_rows, self.n_features), self._stored, order="F" if self._fortran else "C")
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -87,7 +89,7 @@ class NpySource(Source):
         return buffer
 
     def _read_into(self, file: BinaryIO, position: int, target: np.ndarray) -> None:
-        view = memoryview(target.view(np.uint8).reshape(-1) if target.size else target).cast("B")
+        view = memoryview(target.data).cast("B")
         while view:
             n = os.preadv(file.fileno(), [view], position)
             if n == 0:
@@ -115,39 +117,24 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, int], bool, np.
     return (int(shape[0]), int(shape[1])), fortran, dtype, file.tell()
 
 
-class NpyWriter:
-    """Write an array row block by row block to a ``.npy`` file that appears when it is whole.
+@contextmanager
+def write_npy(
+    path: str | os.PathLike[str], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends rows to a ``.npy`` file, which appears when it is whole.
 
     Parameters
     ----------
     path : path
     shape : tuple of int
+        Of the whole array.
     dtype : numpy.dtype
     """
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with replacing(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
 
-    def __init__(self, path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any):
-        self.path = Path(path)
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._dtype = np.dtype(dtype)
-        self._header = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": shape,
-        }
+        def append(rows: np.ndarray) -> None:
+            file.write(np.ascontiguousarray(rows, dtype=dtype).data)
 
-    @contextmanager
-    def open(self) -> Iterator[Callable[[np.ndarray], None]]:
-        """A function that appends rows; leaving without an error puts the file in place."""
-        try:
-            with open(self._temporary, "wb") as file:
-                np.lib.format.write_array_header_1_0(file, self._header)
-
-                def append(rows: np.ndarray) -> None:
-                    file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
-
-                yield append
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(self._temporary, self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+        yield append
