@@ -125,6 +125,7 @@ def _info(options: argparse.Namespace) -> None:
 
 def _print_model(model: Any, data: Any) -> None:
     """Tables of the fit and of its components."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -144,14 +145,14 @@ def _print_model(model: Any, data: Any) -> None:
         facts.add_row("rows per second and iteration", f"{rate:,.0f}")
         facts.add_row("peak memory", f"{peak_memory() / 2**20:.0f} MiB")
     console = Console()
-    console.print(_component_table(model))
+    console.print(_component_table(model, box.ROUNDED if console.is_terminal else None))
     console.print(facts)
 
 
-def _component_table(model: Any) -> Any:
+def _component_table(model: Any, lines: Any) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"{type(model).__name__}, {model.covariance_type}", title_justify="left")
+    table = Table(title=f"{type(model).__name__}, {model.covariance_type}", title_justify="left", box=lines)
     table.add_column("component", justify="right")
     table.add_column("weight", justify="right")
     names = getattr(model, "feature_names_in_", [f"mean {j}" for j in range(model.n_features_in_)])

@@ -221,8 +221,7 @@ default='kmeans'
         self.lower_bounds_ = [float(bound) for bound in self.lower_bounds_]
         self.deaths_ = [int(k) for k in self.deaths_]
         if hasattr(self, "feature_names_in_"):
-            names: list[str] = self.feature_names_in_
-            self.feature_names_in_ = np.array(names, dtype="O")
+            self.__dict__["feature_names_in_"] = np.array(self.__dict__["feature_names_in_"], dtype="O")
 
     def to_sklearn(self) -> Any:
         """The same fitted mixture as a ``sklearn.mixture.GaussianMixture``.

@@ -181,7 +181,8 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         counts = counts + 10 * np.finfo(np.float64).eps
         shifts = np.where(dead[:, None], 0.0, stats.first / counts[:, None])
         moments = Moments(counts, shifts, about.means + shifts)
-        covariances = self.covariances(stats.second, moments)
+        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
+            covariances = self.covariances(stats.second, moments)
         if self.has_own_covariances:
             covariances[dead] = about.covariances[dead]
         params = Gaussian(moments.means, covariances, self.factor(covariances))
@@ -230,8 +231,8 @@ def _in_two_parts(values: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray,
 
 
 def require_positive(variances: np.ndarray) -> None:
-    """Raise unless all variances are positive, naming the components where they are not."""
-    bad = ~(variances > 0)
+    """Raise unless all variances are positive and finite, naming the components where they are not."""
+    bad = ~((variances > 0) & (variances < np.inf))
     if bad.any():
         raise_singular(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1)))
 

@@ -1,0 +1,182 @@
+"""The passes against NumPy, on random and on nasty inputs, compiled with and without threads."""
+
+import numpy as np
+import pytest
+from numba import config
+from tests.truths import COVARIANCE_TYPES, e_step, m_step, random_covariances
+
+from fastem.dispatch import compile_pass
+from fastem.em import Data, accumulate
+from fastem.estimators.gaussian_mixture import FAMILIES
+from fastem.families._gaussian import Gaussian
+from fastem.latent.labels import AccumulatePass, DeathPolicy, Mixture, MixtureModel, Output, Shape
+from fastem.sources import ArraySource
+
+TOLERANCES = {np.float64: {"rtol": 1e-9, "atol": 1e-9}, np.float32: {"rtol": 2e-4, "atol": 1e-4}}
+
+
+def _problem(covariance_type, d, k, n, dtype, seed=0, offset=0.0):
+    rng = np.random.default_rng(seed)
+    X = (offset + rng.normal(size=(n, d)) * 2).astype(dtype)
+    means = offset + rng.normal(size=(k, d))
+    covariances = random_covariances(covariance_type, k, d, rng)
+    weights = rng.dirichlet(np.full(k, 3.0))
+    family = FAMILIES[covariance_type](1e-6)
+    precisions = np.linalg.inv(covariances) if covariance_type in ("full", "tied") else 1 / covariances
+    params = Mixture(weights, Gaussian(means, *family.invert(precisions)))
+    return X, params, MixtureModel(family, k), rng
+
+
+def _step(model, params, data, n_threads=2):
+    shape = Shape(data.source.n_features, data.source.dtype, n_threads)
+    stats = accumulate(model, params, data, shape)
+    return stats, model.maximize(stats, params, DeathPolicy(0), shape).params
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 18])
+def test_one_step_with_weights(covariance_type, dtype, d):
+    X, params, model, rng = _problem(covariance_type, d, 3, 1100, dtype, seed=d)
+    sample_weight = rng.integers(0, 4, len(X)) * 0.5
+    stats, new = _step(model, params, Data(ArraySource(X), sample_weight))
+    truth = (params.weights, params.components.means, params.components.covariances)
+    log_prob, resp = e_step(X, *truth, covariance_type)
+    weights, means, covariances = m_step(X, resp, covariance_type, 1e-6, sample_weight)
+    tolerance = TOLERANCES[dtype]
+    np.testing.assert_allclose(stats.labels.log_likelihood, sample_weight @ log_prob, rtol=tolerance["rtol"])
+    np.testing.assert_allclose(stats.labels.weight, sample_weight.sum(), rtol=1e-12)
+    np.testing.assert_allclose(new.weights, weights, **tolerance)
+    np.testing.assert_allclose(new.components.means, means, **tolerance)
+    np.testing.assert_allclose(new.components.covariances, covariances, **tolerance)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 511, 512, 513, 64 * 256 + 3])
+def test_tails_of_tiles(covariance_type, n):
+    X, params, model, _ = _problem(covariance_type, 3, 2, n, np.float64)
+    stats, _ = _step(model, params, Data(ArraySource(X)))
+    truth = (params.weights, params.components.means, params.components.covariances)
+    log_prob, resp = e_step(X, *truth, covariance_type)
+    np.testing.assert_allclose(stats.labels.log_likelihood, log_prob.sum(), rtol=1e-12)
+    np.testing.assert_allclose(stats.labels.counts, resp.sum(axis=0), rtol=1e-10)
+    assert stats.labels.weight == n
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_results_of_rows(covariance_type, dtype, k):
+    X, params, model, _ = _problem(covariance_type, 4, k, 700, dtype)
+    shape = Shape(4, np.dtype(dtype), 2)
+    out = Output(np.empty(700), np.empty((700, k), dtype), np.empty(700, np.int64))
+    rows = X.view()
+    rows.flags.writeable = False
+    model.infer(params, shape).add(rows, out)
+    truth = (params.weights, params.components.means, params.components.covariances)
+    log_prob, resp = e_step(X, *truth, covariance_type)
+    tolerance = TOLERANCES[dtype]
+    np.testing.assert_allclose(out.log_prob, log_prob, **tolerance)
+    np.testing.assert_allclose(out.resp, resp, **tolerance)
+    clear = np.sort(resp, axis=1)[:, -1] - np.sort(resp, axis=1)[:, -2:-1].max(axis=1, initial=0) > 1e-3
+    np.testing.assert_array_equal(out.labels[clear], resp.argmax(axis=1)[clear])
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_far_points_and_tight_components(covariance_type, dtype):
+    """Distances that overflow, and densities that underflow, give finite sums."""
+    X, params, model, _ = _problem(covariance_type, 3, 3, 600, dtype)
+    X[::7] *= dtype(1e6)
+    X[0] = 1e12
+    tight = params.components.precisions_cholesky * 1e5
+    extreme = params._replace(components=params.components._replace(precisions_cholesky=tight))
+    stats, _ = _step(model, params._replace(components=extreme.components), Data(ArraySource(X)))
+    assert np.isfinite(stats.labels.log_likelihood)
+    assert np.isfinite(stats.family.first).all()
+    np.testing.assert_allclose(stats.labels.counts.sum(), len(X), rtol=1e-6)
+
+
+def test_overflowing_distances_are_shared():
+    """A point infinitely far from all components is nobody's: it must not become NaN."""
+    X, params, model, _ = _problem("diag", 2, 2, 300, np.float64)
+    X[0] = 1e200
+    shape = Shape(2, X.dtype, 2)
+    stats = accumulate(model, params, Data(ArraySource(X)), shape)
+    assert np.isfinite(stats.labels.log_likelihood)
+    np.testing.assert_allclose(stats.labels.counts.sum(), 300)
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        model.maximize(stats, params, DeathPolicy(0), shape)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_component_of_weight_zero(covariance_type):
+    X, params, model, _ = _problem(covariance_type, 3, 3, 500, np.float64)
+    params = params._replace(weights=np.array([0.4, 0.0, 0.6]))
+    stats, new = _step(model, params, Data(ArraySource(X)))
+    truth = (params.weights, params.components.means, params.components.covariances)
+    _, resp = e_step(X, *truth, covariance_type)
+    np.testing.assert_allclose(stats.labels.counts, resp.sum(axis=0), rtol=1e-10, atol=1e-12)
+    assert new.weights[1] == 0
+    np.testing.assert_array_equal(new.components.means[1], params.components.means[1])
+    assert np.isfinite(new.components.covariances).all()
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_twins_give_the_same_bits(covariance_type, dtype):
+    X, params, model, _ = _problem(covariance_type, 5, 4, 3000, dtype)
+    X.flags.writeable = False
+    results = []
+    for name in ("parallel", "serial"):
+        walk = AccumulatePass(model, params, params, Shape(5, np.dtype(dtype), 2))
+        none = np.empty(0, dtype)
+        none.flags.writeable = False
+        kernel = getattr(walk.twins, name)
+        kernel(X, none, 0, walk.prepared.params, walk.family_stats, walk.stats, walk.work)
+        results.append(walk.finish())
+    for part in ("labels", "family"):
+        for a, b in zip(getattr(results[0], part), getattr(results[1], part), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_moments_about_another_centre(covariance_type):
+    """Moments about any centre give the same M-step: that is what repairs cancellation."""
+    X, params, model, rng = _problem(covariance_type, 4, 3, 800, np.float64)
+    data, shape = Data(ArraySource(X)), Shape(4, np.dtype(np.float64), 2)
+    policy = DeathPolicy(0)
+    moved = params.components._replace(means=params.components.means + rng.normal(size=(3, 4)))
+    about = params._replace(components=moved)
+    plain = model.maximize(accumulate(model, params, data, shape), params, policy, shape).params
+    shifted = model.maximize(accumulate(model, params, data, shape, about=about), about, policy, shape).params
+    np.testing.assert_allclose(shifted.components.means, plain.components.means, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(shifted.components.covariances, plain.components.covariances, rtol=1e-10, atol=1e-12)
+
+
+def test_digest_follows_the_kernel_sources(tmp_path, monkeypatch):
+    from fastem import dispatch
+
+    kind = FAMILIES["full"].kernel_parameters
+    files = dispatch._sources(AccumulatePass.make, kind)
+    names = {file.name for file in files}
+    needed = {"simd.py", "elementary.py", "tiles.py", "dispatch.py", "labels.py", "gaussian_full.py"}
+    assert needed | {"_gaussian.py", "_triangular.py"} <= names
+    copies = [tmp_path / f"{i}.py" for i in range(len(files))]
+    for file, copy in zip(files, copies, strict=True):
+        copy.write_bytes(file.read_bytes())
+    before = dispatch._digest(copies)
+    for copy in copies:
+        original = copy.read_bytes()
+        copy.write_bytes(original + b"\n")
+        assert dispatch._digest(copies) != before
+        copy.write_bytes(original)
+    assert dispatch._digest(copies) == before
+
+
+@pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
+def test_twins_are_different_functions():
+    twins = compile_pass(AccumulatePass.make, FAMILIES["diag"].kernel_parameters)
+    assert twins.parallel is not twins.serial
+    closures = [twin.py_func.__closure__[0].cell_contents for twin in twins]
+    assert closures[0] != closures[1]

@@ -1,0 +1,144 @@
+"""Vector operations against NumPy, vector exp and log against mpmath."""
+
+import mpmath
+import numpy as np
+import pytest
+from numba import njit
+
+from fastem import elementary, simd
+
+DTYPES = [np.float64, np.float32]
+
+
+@njit
+def _exp(x, out):
+    for i in range(0, x.shape[0], simd.lanes(x)):
+        simd.store(out, i, elementary.exp(simd.load(x, i)))
+
+
+@njit
+def _log(x, out):
+    for i in range(0, x.shape[0], simd.lanes(x)):
+        simd.store(out, i, elementary.log(simd.load(x, i)))
+
+
+def _ulps(values, exact):
+    """Distance of values from mpmath numbers, in units in the last place."""
+    spacings = np.spacing(np.abs(np.array([float(e) for e in exact])).astype(values.dtype))
+    return max(
+        float(abs(mpmath.mpf(float(v)) - e) / float(s)) for v, e, s in zip(values, exact, spacings, strict=True)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_is_within_2_ulp(dtype):
+    rng = np.random.default_rng(0)
+    floor = elementary.FLOOR_64 if dtype == np.float64 else elementary.FLOOR_32
+    x = np.concatenate([rng.uniform(floor, 0, 3000), -(10.0 ** rng.uniform(-20, 0, 1000)), rng.uniform(-1, 1, 96)])
+    x = x.astype(dtype)
+    out = np.empty_like(x)
+    _exp(x, out)
+    with mpmath.workdps(40):
+        assert _ulps(out, [mpmath.exp(float(v)) for v in x]) <= 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_at_its_ends(dtype):
+    floor = elementary.FLOOR_64 if dtype == np.float64 else elementary.FLOOR_32
+    x = np.full(64, -np.inf, dtype=dtype)
+    x[:6] = [0, -0.0, floor, np.nextafter(dtype(floor), dtype(0)), np.finfo(dtype).min, 2 * floor]
+    out = np.empty_like(x)
+    _exp(x, out)
+    assert out[0] == out[1] == 1
+    assert out[2] == 0 and out[3] > np.finfo(dtype).tiny
+    assert np.all(out[4:] == 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_is_within_2_ulp(dtype):
+    rng = np.random.default_rng(1)
+    big = 300 if dtype == np.float64 else 37
+    x = np.concatenate(
+        [10 ** rng.uniform(-big, big, 2000), rng.uniform(0.5, 2, 2000), 1 + 1e-4 * rng.normal(size=64), np.arange(1, 33)]
+    ).astype(dtype)
+    x = x[: len(x) // 64 * 64]
+    out = np.empty_like(x)
+    _log(x, out)
+    with mpmath.workdps(40):
+        assert _ulps(out[x != 1], [mpmath.log(float(v)) for v in x[x != 1]]) <= 2
+    assert np.all(out[x == 1] == 0)
+
+
+@njit
+def _all_operations(a, b, c, out):
+    w = simd.lanes(a)
+    x, y, z = simd.load(a, 0), simd.load(b, 0), simd.load(c, 0)
+    simd.store(out, 0, x + y)
+    simd.store(out, w, x - y)
+    simd.store(out, 2 * w, x * y)
+    simd.store(out, 3 * w, x / y)
+    simd.store(out, 4 * w, simd.fma(x, y, z))
+    simd.store(out, 5 * w, simd.maximum(x, y))
+    simd.store(out, 6 * w, simd.minimum(x, y))
+    simd.store(out, 7 * w, simd.where_greater(x, y, z, x))
+    simd.store(out, 8 * w, simd.fill(x, 2.5))
+    simd.store(out, 9 * w, simd.splat(a, 3))
+    simd.store(out, 10 * w, simd.huge(x))
+    simd.store(out, 11 * w, simd.exponent(simd.maximum(x * x, simd.fill(x, 0.1))))
+    simd.store(out, 12 * w, simd.mantissa(simd.maximum(x * x, simd.fill(x, 0.1))))
+    return simd.total(x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_operations_mean_what_numpy_says(dtype):
+    rng = np.random.default_rng(2)
+    w = simd.VECTOR_BYTES // np.dtype(dtype).itemsize
+    a, b, c = rng.normal(size=(3, w)).astype(dtype)
+    out = np.empty(13 * w, dtype)
+    total = _all_operations(a, b, c, out)
+    square = np.maximum(a * a, dtype(0.1))
+    mantissa, exponent = np.frexp(square)
+    low = mantissa < np.sqrt(0.5)
+    expected = [
+        a + b, a - b, a * b, a / b, a * b + c, np.maximum(a, b), np.minimum(a, b), np.where(a > b, c, a),
+        np.full(w, 2.5), np.full(w, a[3]), np.full(w, np.finfo(dtype).max / 4),
+        exponent - low, np.where(low, 2 * mantissa, mantissa),
+    ]  # fmt: skip
+    np.testing.assert_allclose(out.reshape(13, w), np.array(expected, dtype), rtol=4 * np.finfo(dtype).eps, atol=1e-7)
+    assert total == pytest.approx(float(a.astype(np.float64).sum()), rel=1e-13)
+
+
+@njit
+def _sums(x, out):
+    w = simd.lanes(x)
+    a, b, c, d = simd.load(x, 0), simd.load(x, w), simd.load(x, 2 * w), simd.load(x, 3 * w)
+    e, f, g, h = simd.load(x, 4 * w), simd.load(x, 5 * w), simd.load(x, 6 * w), simd.load(x, 7 * w)
+    simd.add_totals(out, 0, (a,))
+    simd.add_totals(out, 1, (a, b))
+    simd.add_totals(out, 3, (a, b, c, d))
+    simd.add_totals(out, 7, (a, b, c, d, e, f, g, h))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_totals_of_several_vectors(dtype):
+    w = simd.VECTOR_BYTES // np.dtype(dtype).itemsize
+    x = np.random.default_rng(3).integers(-50, 50, 8 * w).astype(dtype)
+    out = np.ones(15)
+    _sums(x, out)
+    sums = x.reshape(8, w).sum(axis=1)
+    np.testing.assert_array_equal(out, 1 + np.concatenate([sums[:1], sums[:2], sums[:4], sums]))
+
+
+@njit
+def _transpose(x, stride, out, step):
+    simd.transpose(x, 2, stride, out, 1, step)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transpose(dtype):
+    x = np.arange(200, dtype=dtype)
+    out = np.zeros(8 * 30 + 10, dtype)
+    _transpose(x, 11, out, 30)
+    for i in range(8):
+        for j in range(8):
+            assert out[1 + j * 30 + i] == x[2 + i * 11 + j]
