@@ -1,7 +1,6 @@
 """The loop: passes over the data, M-steps, convergence.
 
-A model is anything with `accumulate(params, about, shape)`, which begins a pass,
-`objective(stats)` and `maximize(stats, about, policy, shape)`; see `fastem.latent.labels`.
+A model is anything that fulfils `Model`; see `fastem.latent.labels` for one.
 """
 
 import time
@@ -15,7 +14,7 @@ import numpy as np
 from fastem.sources import Source
 from fastem.tiles import tile_rows
 
-__all__ = ["Data", "Fit", "Iteration", "StopReason", "accumulate", "run"]
+__all__ = ["Data", "Fit", "Iteration", "StopReason", "accumulate", "require_finite", "run"]
 
 # A launch of a kernel cannot be interrupted: Ctrl-C waits for its end.
 SECONDS_PER_LAUNCH = 0.08
@@ -29,7 +28,8 @@ class Model(Protocol):
 
     def accumulate(self, params: Any, about: Any, shape: Any) -> Any: ...
     def objective(self, stats: Any) -> float: ...
-    def maximize(self, stats: Any, about: Any, policy: Any, shape: Any) -> Any: ...
+    def recentre(self, stats: Any, about: Any, shape: Any) -> Any: ...
+    def maximize(self, stats: Any, about: Any, policy: Any) -> Any: ...
 
 
 class StopReason(Enum):
@@ -123,17 +123,21 @@ class Data:
         self._launch_rows = max(1, int(wanted) // tile) * tile
 
 
-def require_finite(rows: np.ndarray, first_row: int) -> None:
-    """Raise ValueError that names the first cell that is not finite."""
+def require_finite(rows: np.ndarray, first_row: int = 0, numbers: np.ndarray | None = None) -> None:
+    """Raise ValueError that names the first cell that is not finite.
+
+    The rows have the given `numbers`, or count from `first_row` on.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.sum(rows)):
             return
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):
         row, column = bad[0]
+        number = first_row + row if numbers is None else numbers[row]
         what = "NaN" if np.isnan(rows[row, column]) else "infinity"
         raise ValueError(
-            f"Input X contains {what}, first in row {first_row + row}, column {column}. "
+            f"Input X contains {what}, first in row {number}, column {column}. "
             "Remove such rows or fill in their values."
         )
 
@@ -173,10 +177,10 @@ def run(
         if change < -_ROUNDING[shape.dtype] * abs(previous) - slack:
             fit.falls.append(n_iter)
         deaths = len(policy.deaths)
-        step = model.maximize(stats, fit.params, policy, shape)
-        if step.inexact and len(policy.deaths) == deaths:
-            stats = accumulate(model, fit.params, data, shape, about=step.params)
-            step = model.maximize(stats, step.params, policy, shape)
+        centre = model.recentre(stats, fit.params, shape)
+        if centre is not None:
+            stats = accumulate(model, fit.params, data, shape, about=centre)
+        step = model.maximize(stats, fit.params if centre is None else centre, policy)
         slack = np.inf if len(policy.deaths) > deaths else step.slack
         fit.params = step.params
         fit.objectives.append(objective)

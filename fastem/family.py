@@ -24,15 +24,9 @@ class Prepared(NamedTuple):
 
 
 class Maximized(NamedTuple):
-    """Result of an M-step.
-
-    `inexact` says that moments were taken so far from the new parameters that they lost
-    accuracy: a pass about the new parameters repairs it. `slack` bounds what a floor on the
-    parameters may have cost the log-likelihood.
-    """
+    """Result of an M-step; `slack` bounds what a floor on the parameters cost the log-likelihood."""
 
     params: Any
-    inexact: bool = False
     slack: float = 0.0
 
 
@@ -71,9 +65,11 @@ class Family(ABC, Generic[Params, Stats]):
         """Kernel parameters: densities by `params` times weights, moments about `about`."""
 
     @abstractmethod
-    def maximize(
-        self, stats: Stats, counts: np.ndarray, about: Params, dead: np.ndarray, dtype: np.dtype[Any]
-    ) -> Maximized:
+    def recentre(self, stats: Stats, counts: np.ndarray, about: Params, dtype: np.dtype[Any]) -> Params | None:
+        """A better reference point for the moments, where so far away from `about` they lost accuracy."""
+
+    @abstractmethod
+    def maximize(self, stats: Stats, counts: np.ndarray, about: Params, dead: np.ndarray) -> Maximized:
         """M-step from sums over the data; `counts` are the sums of responsibilities, shape (K,).
 
         Components in the mask `dead` have no weight and keep the parameters of `about`.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastem.em import Data, accumulate, run
-from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
+from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape, Statistics
 from fastem.sources import ArraySource
 
 __all__ = ["EXACT_ROWS", "METHODS", "from_responsibilities", "responsibilities", "sample_size", "screen"]
@@ -111,22 +111,23 @@ def from_responsibilities(
 ) -> Mixture:
     """Parameters after one M-step from given responsibilities."""
     location = data.source.take(data.source.sample_rows(1000)).mean(axis=0, dtype=np.float64)
-    step = _maximize_given(model, data, resp, model.about(location), policy, shape)
-    if step.inexact:
-        step = _maximize_given(model, data, resp, step.params, policy, shape)
-    params: Mixture = step.params
+    about = model.about(location)
+    stats = _accumulate_given(model, data, resp, about, shape)
+    centre = model.recentre(stats, about, shape)
+    if centre is not None:
+        about = centre
+        stats = _accumulate_given(model, data, resp, about, shape)
+    params: Mixture = model.maximize(stats, about, policy).params
     return params
 
 
-def _maximize_given(
-    model: MixtureModel, data: Data, resp: np.ndarray, about: Mixture, policy: DeathPolicy, shape: Shape
-) -> Any:
+def _accumulate_given(model: MixtureModel, data: Data, resp: np.ndarray, about: Mixture, shape: Shape) -> Statistics:
     walk = model.accumulate_given(about, shape)
     for first, rows, weights in data.pieces():
         given = np.ascontiguousarray(resp[first : first + len(rows)], dtype=shape.dtype)
         given.flags.writeable = False
         walk.add(first, rows, weights, given)
-    return model.maximize(walk.finish(), about, policy, shape)
+    return walk.finish()
 
 
 def screen(

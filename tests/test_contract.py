@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
-from tests.cases import CASES
 
 import fastem
 from fastem.em import Data
 from fastem.sources import Source
+from tests.cases import CASES
 
 pytestmark = [
     pytest.mark.parametrize("case", CASES, ids=str),

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from numba import config
-from tests.truths import COVARIANCE_TYPES, e_step, m_step, random_covariances
 
 from fastem.dispatch import compile_pass
 from fastem.em import Data, accumulate
@@ -11,6 +10,7 @@ from fastem.estimators.gaussian_mixture import FAMILIES
 from fastem.families._gaussian import Gaussian
 from fastem.latent.labels import AccumulatePass, DeathPolicy, Mixture, MixtureModel, Output, Shape
 from fastem.sources import ArraySource
+from tests.truths import COVARIANCE_TYPES, e_step, m_step, random_covariances
 
 TOLERANCES = {np.float64: {"rtol": 1e-9, "atol": 1e-9}, np.float32: {"rtol": 2e-4, "atol": 1e-4}}
 
@@ -30,7 +30,7 @@ def _problem(covariance_type, d, k, n, dtype, seed=0, offset=0.0):
 def _step(model, params, data, n_threads=2):
     shape = Shape(data.source.n_features, data.source.dtype, n_threads)
     stats = accumulate(model, params, data, shape)
-    return stats, model.maximize(stats, params, DeathPolicy(0), shape).params
+    return stats, model.maximize(stats, params, DeathPolicy(0)).params
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -106,7 +106,7 @@ def test_overflowing_distances_are_shared():
     assert np.isfinite(stats.labels.log_likelihood)
     np.testing.assert_allclose(stats.labels.counts.sum(), 300)
     with pytest.raises(ValueError, match="ill-defined empirical covariance"):
-        model.maximize(stats, params, DeathPolicy(0), shape)
+        model.maximize(stats, params, DeathPolicy(0))
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -148,8 +148,8 @@ def test_moments_about_another_centre(covariance_type):
     policy = DeathPolicy(0)
     moved = params.components._replace(means=params.components.means + rng.normal(size=(3, 4)))
     about = params._replace(components=moved)
-    plain = model.maximize(accumulate(model, params, data, shape), params, policy, shape).params
-    shifted = model.maximize(accumulate(model, params, data, shape, about=about), about, policy, shape).params
+    plain = model.maximize(accumulate(model, params, data, shape), params, policy).params
+    shifted = model.maximize(accumulate(model, params, data, shape, about=about), about, policy).params
     np.testing.assert_allclose(shifted.components.means, plain.components.means, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(shifted.components.covariances, plain.components.covariances, rtol=1e-10, atol=1e-12)
 

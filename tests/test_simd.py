@@ -25,9 +25,7 @@ def _log(x, out):
 def _ulps(values, exact):
     """Distance of values from mpmath numbers, in units in the last place."""
     spacings = np.spacing(np.abs(np.array([float(e) for e in exact])).astype(values.dtype))
-    return max(
-        float(abs(mpmath.mpf(float(v)) - e) / float(s)) for v, e, s in zip(values, exact, spacings, strict=True)
-    )
+    return max(float(abs(mpmath.mpf(float(v)) - e) / float(s)) for v, e, s in zip(values, exact, spacings, strict=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -59,7 +57,12 @@ def test_log_is_within_2_ulp(dtype):
     rng = np.random.default_rng(1)
     big = 300 if dtype == np.float64 else 37
     x = np.concatenate(
-        [10 ** rng.uniform(-big, big, 2000), rng.uniform(0.5, 2, 2000), 1 + 1e-4 * rng.normal(size=64), np.arange(1, 33)]
+        [
+            10 ** rng.uniform(-big, big, 2000),
+            rng.uniform(0.5, 2, 2000),
+            1 + 1e-4 * rng.normal(size=64),
+            np.arange(1, 33),
+        ]
     ).astype(dtype)
     x = x[: len(x) // 64 * 64]
     out = np.empty_like(x)

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from fastem.em import Callback, Data, Fit, Iteration, StopReason, accumulate, run
+from fastem.em import Callback, Data, Fit, Iteration, StopReason, accumulate, require_finite, run
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
 from fastem.memory import require_memory
 from fastem.persistence import save
@@ -210,6 +210,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         given = _is_array(self.init_params)
         # Responsibilities that are given do not need the rows in memory, only their number.
         X = np.empty((data.source.n_rows, 0), shape.dtype) if given else data.source.read(0, data.source.n_rows)
+        require_finite(X)
         weights = data.weights if len(data.weights) else None
         for _ in range(1 if given else self.n_init):
             policy = DeathPolicy(self.n_components)
@@ -222,6 +223,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         """The best of several starts on a sample of the rows."""
         rows = data.source.sample_rows(sample_size(self.n_components))
         X = data.source.take(rows)
+        require_finite(X, numbers=rows)
         weights = data.weights[rows] if len(data.weights) else None
         n_candidates = self.n_screen or self.n_init + 3
         for params in screen(

@@ -169,30 +169,36 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         )
         return Prepared(kernel, offset)
 
-    def maximize(
-        self,
-        stats: GaussianStatistics,
-        counts: np.ndarray,
-        about: Gaussian,
-        dead: np.ndarray,
-        dtype: np.dtype[Any],
-    ) -> Maximized:
-        # scikit-learn's guard against empty components, so that results agree with its own
-        counts = counts + 10 * np.finfo(np.float64).eps
-        shifts = np.where(dead[:, None], 0.0, stats.first / counts[:, None])
-        moments = Moments(counts, shifts, about.means + shifts)
-        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
-            covariances = self.covariances(stats.second, moments)
+    def recentre(
+        self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian, dtype: np.dtype[Any]
+    ) -> Gaussian | None:
+        moments = self._moments(stats, counts, about)
+        covariances = self._covariances(stats, moments)
+        variances = self.variances(covariances, moments.means.shape[1])
+        # E[z^2] - E[z]^2 with a relative error of more than sqrt(eps) / 100
+        eps = float(np.finfo(dtype).eps)
+        if np.any(eps * moments.shifts**2 > 0.01 * math.sqrt(eps) * variances):
+            return about._replace(means=moments.means)
+        return None
+
+    def maximize(self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian, dead: np.ndarray) -> Maximized:
+        moments = self._moments(stats, counts, about)
+        covariances = self._covariances(stats, moments)
         if self.has_own_covariances:
             covariances[dead] = about.covariances[dead]
-        params = Gaussian(moments.means, covariances, self.factor(covariances))
-        return Maximized(params, self._is_inexact(params, shifts, dtype), self._slack(params, counts))
+        means = np.where(dead[:, None], about.means, moments.means)
+        params = Gaussian(means, covariances, self.factor(covariances))
+        return Maximized(params, self._slack(params, counts))
 
-    def _is_inexact(self, params: Gaussian, shifts: np.ndarray, dtype: np.dtype[Any]) -> bool:
-        """Whether ``E[z^2] - E[z]^2`` cancelled too many digits."""
-        eps = float(np.finfo(dtype).eps)
-        variances = self.variances(params.covariances, shifts.shape[1])
-        return bool(np.any(eps * shifts**2 > 0.01 * math.sqrt(eps) * variances))
+    def _moments(self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian) -> Moments:
+        # scikit-learn's guard against empty components, so that results agree with its own
+        counts = counts + 10 * np.finfo(np.float64).eps
+        shifts = stats.first / counts[:, None]
+        return Moments(counts, shifts, about.means + shifts)
+
+    def _covariances(self, stats: GaussianStatistics, moments: Moments) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
+            return self.covariances(stats.second, moments)
 
     def _slack(self, params: Gaussian, counts: np.ndarray) -> float:
         """What `reg_covar` may cost: n/2 sum of -log(1 - u) - u, u the eigenvalues of reg * precision."""

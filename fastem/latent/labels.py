@@ -15,7 +15,7 @@ from fastem.statistics import add_lanes, zeros
 from fastem.threads import choose
 from fastem.tiles import fill_tile, n_lanes, n_points, tile_rows
 
-__all__ = ["LabelStatistics", "Mixture", "MixtureModel", "Output"]
+__all__ = ["LabelStatistics", "Mixture", "MixtureModel", "Output", "Shape", "Statistics"]
 
 
 class Mixture(NamedTuple):
@@ -292,16 +292,20 @@ class MixtureModel:
         """Mean log-likelihood of a row."""
         return float(stats.labels.log_likelihood / stats.labels.weight)
 
-    def maximize(self, stats: Statistics, about: Mixture, policy: DeathPolicy, shape: Shape) -> Maximized:
+    def recentre(self, stats: Statistics, about: Mixture, shape: Shape) -> Mixture | None:
+        """A better reference point for the moments, where they lost accuracy."""
+        components = self.family.recentre(stats.family, stats.labels.counts, about.components, shape.dtype)
+        return None if components is None else about._replace(components=components)
+
+    def maximize(self, stats: Statistics, about: Mixture, policy: DeathPolicy) -> Maximized:
         """M-step."""
         counts, weight = stats.labels.counts, float(stats.labels.weight)
         dead = counts <= 10 * np.finfo(np.float64).eps * weight
-        result = self.family.maximize(stats.family, counts, about.components, dead, shape.dtype)
+        result = self.family.maximize(stats.family, counts, about.components, dead)
         params = Mixture(counts / counts.sum(), result.params)
         if dead.any():
-            newly = dead & (about.weights > 0)
-            params = policy.apply(self.family, params, newly) if newly.any() else params
-        return result._replace(params=params, slack=result.slack / weight)
+            params = policy.apply(self.family, params, dead & (about.weights > 0))
+        return Maximized(params, result.slack / weight)
 
     def about(self, location: np.ndarray) -> Mixture:
         """Parameters to centre the moments of a first M-step at."""
