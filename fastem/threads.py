@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as _numba_threads
 
 from fastem.dispatch import Twins
@@ -23,23 +24,26 @@ _threads_lost = False
 
 
 def _before_fork() -> None:
+    # A lock that another thread holds would stay locked in the child for ever.
     _lock.acquire()
+    global_compiler_lock.acquire()
 
 
-def _after_fork_in_parent() -> None:
+def _after_fork() -> None:
+    global_compiler_lock.release()
     _lock.release()
 
 
 def _after_fork_in_child() -> None:
     global _threads_lost
     _threads_lost = _threads_lost or bool(_numba_threads._is_initialized)
-    _lock.release()
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
+        after_in_parent=_after_fork,
         after_in_child=_after_fork_in_child,
     )
 

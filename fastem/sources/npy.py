@@ -1,6 +1,7 @@
 """``.npy`` files, read block by block ahead of the kernels; they may be larger than memory."""
 
 import os
+import tokenize
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, int], bool, np.
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except ValueError as error:
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:
         raise ValueError(f"{path} is not a .npy file: {error}") from error
     if len(shape) != 2:
         raise ValueError(f"{path} holds an array of shape {shape}: fastem needs two dimensions, rows and columns.")
