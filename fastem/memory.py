@@ -12,13 +12,19 @@ def available_memory() -> float:
 
 
 def _machine() -> float:
+    kilobytes = _field(Path("/proc/meminfo"), "MemAvailable:")
+    return float("inf") if kilobytes is None else 1024.0 * kilobytes
+
+
+def _field(table: Path, name: str) -> int | None:
+    """A number from one of Linux's tables of names and kilobytes."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
+        for line in table.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1])
     except OSError:
         pass
-    return float("inf")
+    return None
 
 
 def _control_group() -> float:
@@ -33,11 +39,7 @@ def _control_group() -> float:
 
 def peak_memory() -> int:
     """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
+    return 1024 * (_field(Path("/proc/self/status"), "VmHWM:") or 0)
 
 
 def require_memory(needed: float, what: str, remedy: str) -> None:

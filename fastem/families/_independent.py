@@ -38,36 +38,77 @@ def add_independent(tile, resp, counts, params, first, second, stride, step, lan
     """Add the moments of all components.
 
     Second moments of component k and feature j lie at ``(lane * K + k) * stride + j * step``.
+    Few features at a time meet all components, so that they are read from the nearest cache.
     """
     d = tile.shape[0]
     n_components = resp.shape[0]
-    for k in range(n_components):
-        if counts[k] > 0.0:
-            row = lane * n_components + k
-            for j in range(0, d - 1, 2):
-                s0, s1, q0, q1 = _two_moments(tile, resp, params, j, k)
-                add_totals(first, row * d + j, (s0, s1))
-                if step == 1:
-                    add_totals(second, row * stride + j, (q0, q1))
-                else:
-                    add_totals(second, row * stride, (q0 + q1,))
-            if d % 2 == 1:
-                s0, q0 = _last_moment(tile, resp, params, k)
-                add_totals(first, row * d + d - 1, (s0,))
-                add_totals(second, row * stride + (d - 1) * step, (q0,))
+    for j in range(0, d - 3, 4):
+        for k in range(n_components):
+            if counts[k] > 0.0:
+                row = lane * n_components + k
+                _add_four(tile, resp, params, j, k, first, row * d + j, second, row * stride + j * step, step)
+    if d % 4 >= 2:
+        j = d - d % 4
+        for k in range(n_components):
+            if counts[k] > 0.0:
+                row = lane * n_components + k
+                _add_two(tile, resp, params, j, k, first, row * d + j, second, row * stride + j * step, step)
+    if d % 2 == 1:
+        j = d - 1
+        for k in range(n_components):
+            if counts[k] > 0.0:
+                row = lane * n_components + k
+                _add_one(tile, resp, params, j, k, first, row * d + j, second, row * stride + j * step)
 
 
 @njit(error_model="numpy")
-def _two_moments(tile, resp, params, j, k):  # type: ignore[no-untyped-def]
-    """``sum r z`` and ``sum r z^2`` of features j and j + 1 about a centre, up to the lanes."""
-    w = lanes(tile)
+def _add_four(tile, resp, params, j, k, first, at_first, second, at_second, step):  # type: ignore[no-untyped-def]
+    """Moments of features j to j + 3 in component k; second ones in one sum if `step` is 0."""
+    m = n_points(tile)
+    at = k * tile.shape[0] + j
+    s0 = fill(load(tile, 0), 0.0)
+    s1 = s0
+    s2 = s0
+    s3 = s0
+    q0 = s0
+    q1 = s0
+    q2 = s0
+    q3 = s0
+    for b in range(0, m, lanes(tile)):
+        r = load(resp, k * m + b)
+        z0 = centred(load(tile, j * m + b), params.centres, params.centres_low, at)
+        z1 = centred(load(tile, j * m + m + b), params.centres, params.centres_low, at + 1)
+        z2 = centred(load(tile, j * m + 2 * m + b), params.centres, params.centres_low, at + 2)
+        z3 = centred(load(tile, j * m + 3 * m + b), params.centres, params.centres_low, at + 3)
+        y0 = r * z0
+        y1 = r * z1
+        y2 = r * z2
+        y3 = r * z3
+        s0 = s0 + y0
+        s1 = s1 + y1
+        s2 = s2 + y2
+        s3 = s3 + y3
+        q0 = fma(y0, z0, q0)
+        q1 = fma(y1, z1, q1)
+        q2 = fma(y2, z2, q2)
+        q3 = fma(y3, z3, q3)
+    add_totals(first, at_first, (s0, s1, s2, s3))
+    if step == 1:
+        add_totals(second, at_second, (q0, q1, q2, q3))
+    else:
+        add_totals(second, at_second, ((q0 + q1) + (q2 + q3),))
+
+
+@njit(error_model="numpy")
+def _add_two(tile, resp, params, j, k, first, at_first, second, at_second, step):  # type: ignore[no-untyped-def]
+    """The same for features j and j + 1."""
     m = n_points(tile)
     at = k * tile.shape[0] + j
     s0 = fill(load(tile, 0), 0.0)
     s1 = s0
     q0 = s0
     q1 = s0
-    for b in range(0, m, w):
+    for b in range(0, m, lanes(tile)):
         r = load(resp, k * m + b)
         z0 = centred(load(tile, j * m + b), params.centres, params.centres_low, at)
         z1 = centred(load(tile, j * m + m + b), params.centres, params.centres_low, at + 1)
@@ -77,23 +118,26 @@ def _two_moments(tile, resp, params, j, k):  # type: ignore[no-untyped-def]
         s1 = s1 + y1
         q0 = fma(y0, z0, q0)
         q1 = fma(y1, z1, q1)
-    return s0, s1, q0, q1
+    add_totals(first, at_first, (s0, s1))
+    if step == 1:
+        add_totals(second, at_second, (q0, q1))
+    else:
+        add_totals(second, at_second, (q0 + q1,))
 
 
 @njit(error_model="numpy")
-def _last_moment(tile, resp, params, k):  # type: ignore[no-untyped-def]
-    """The same for the last feature alone."""
-    w = lanes(tile)
+def _add_one(tile, resp, params, j, k, first, at_first, second, at_second):  # type: ignore[no-untyped-def]
+    """The same for feature j alone."""
     m = n_points(tile)
-    j = tile.shape[0] - 1
     s0 = fill(load(tile, 0), 0.0)
     q0 = s0
-    for b in range(0, m, w):
+    for b in range(0, m, lanes(tile)):
         z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * tile.shape[0] + j)
         y = load(resp, k * m + b) * z
         s0 = s0 + y
         q0 = fma(y, z, q0)
-    return s0, q0
+    add_totals(first, at_first, (s0,))
+    add_totals(second, at_second, (q0,))
 
 
 class IndependentGaussian(GaussianFamily):

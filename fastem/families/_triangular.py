@@ -11,6 +11,7 @@ from numba import njit
 from scipy.linalg import lapack
 
 from fastem.families._gaussian import centred, raise_singular
+from fastem.families._small import add_small, small_log_density
 from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
 from fastem.tiles import n_points
 
@@ -37,19 +38,19 @@ def _as_indices(positions: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarra
 
 @cache
 def factor_positions(d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of each number of a packed factor; some lie above the diagonal."""
-    return _as_indices([(i + r, j) for i, n in _row_groups(d) for j in range(i + n) for r in range(n)])
+    """Row and column of each number of a packed factor."""
+    return _as_indices([(r, j) for i, n in _row_groups(d) for j in range(i + n) for r in range(max(i, j), i + n)])
 
 
 @cache
 def moment_positions(d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of each packed second moment; some lie above the diagonal."""
+    """Row and column of each packed second moment; a few lie above the diagonal."""
     return _as_indices(
         [
-            (i + r, c)
+            (r, c)
             for i, n in _row_groups(d)
             for j in range(0, i + n, 2)
-            for r in range(n)
+            for r in range(max(i, j), i + n)
             for c in range(j, min(j + 2, d))
         ]
     )
@@ -101,6 +102,9 @@ def invert_precisions(precisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def triangular_log_density(tile, params, factors, stride, out, scratch):  # type: ignore[no-untyped-def]
     """Log-densities of all components; their packed factors are `stride` numbers apart."""
     d = tile.shape[0]
+    if d <= 3:
+        small_log_density(tile, params, factors, stride, out)
+        return
     w = lanes(tile)
     m = n_points(tile)
     for k in range(out.shape[0]):
@@ -121,6 +125,9 @@ def triangular_log_density(tile, params, factors, stride, out, scratch):  # type
 def add_triangular(tile, resp, counts, params, first, second, at, stride, lane, scratch):  # type: ignore[no-untyped-def]
     """Add the moments of all components; the second ones start at `at`, `stride` numbers apart."""
     d = tile.shape[0]
+    if d <= 3:
+        add_small(tile, resp, counts, params, first, second, at, stride, lane)
+        return
     w = lanes(tile)
     m = n_points(tile)
     n_components = resp.shape[0]
@@ -154,7 +161,7 @@ def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
         a21 = zero
         a30 = zero
         a31 = zero
-        for j in range(i + 4):
+        for j in range(i + 1):
             z0 = load(z, 2 * w * j)
             z1 = load(z, 2 * w * j + w)
             c = splat(factor, at)
@@ -170,6 +177,30 @@ def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
             a30 = fma(c, z0, a30)
             a31 = fma(c, z1, a31)
             at += 4
+        # the triangle on the diagonal: three rows, two rows, one row
+        z0 = load(z, 2 * w * (i + 1))
+        z1 = load(z, 2 * w * (i + 1) + w)
+        c = splat(factor, at)
+        a10 = fma(c, z0, a10)
+        a11 = fma(c, z1, a11)
+        c = splat(factor, at + 1)
+        a20 = fma(c, z0, a20)
+        a21 = fma(c, z1, a21)
+        c = splat(factor, at + 2)
+        a30 = fma(c, z0, a30)
+        a31 = fma(c, z1, a31)
+        z0 = load(z, 2 * w * (i + 2))
+        z1 = load(z, 2 * w * (i + 2) + w)
+        c = splat(factor, at + 3)
+        a20 = fma(c, z0, a20)
+        a21 = fma(c, z1, a21)
+        c = splat(factor, at + 4)
+        a30 = fma(c, z0, a30)
+        a31 = fma(c, z1, a31)
+        c = splat(factor, at + 5)
+        a30 = fma(c, load(z, 2 * w * (i + 3)), a30)
+        a31 = fma(c, load(z, 2 * w * (i + 3) + w), a31)
+        at += 6
         q0 = fma(a00, a00, fma(a10, a10, fma(a20, a20, fma(a30, a30, q0))))
         q1 = fma(a01, a01, fma(a11, a11, fma(a21, a21, fma(a31, a31, q1))))
     if d % 4 >= 2:
@@ -177,7 +208,8 @@ def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
         a01 = zero
         a10 = zero
         a11 = zero
-        for j in range(d - d % 4 + 2):
+        i = d - d % 4
+        for j in range(i + 1):
             z0 = load(z, 2 * w * j)
             z1 = load(z, 2 * w * j + w)
             c = splat(factor, at)
@@ -187,6 +219,10 @@ def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
             a10 = fma(c, z0, a10)
             a11 = fma(c, z1, a11)
             at += 2
+        c = splat(factor, at)
+        a10 = fma(c, load(z, 2 * w * (i + 1)), a10)
+        a11 = fma(c, load(z, 2 * w * (i + 1) + w), a11)
+        at += 1
         q0 = fma(a00, a00, fma(a10, a10, q0))
         q1 = fma(a01, a01, fma(a11, a11, q1))
     if d % 2 == 1:
@@ -213,7 +249,7 @@ def _add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore
     y = d * m
     for i in range(0, d - 3, 4):
         _weigh_four(z, y, i, m, resp, r, first, at_first)
-        for j in range(0, i + 4, 2):
+        for j in range(0, i + 2, 2):
             a00 = zero
             a01 = zero
             a10 = zero
@@ -239,27 +275,36 @@ def _add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore
                 a31 = fma(c, z1, a31)
             add_totals(second, at, (a00, a01, a10, a11, a20, a21, a30, a31))
             at += 8
+        _add_two_by_two(z, y + 2 * m, i + 2, m, second, at)
+        at += 4
     if d % 4 >= 2:
         i = d - d % 4
         _weigh_two(z, y, i, m, resp, r, first, at_first)
         for j in range(0, i + 2, 2):
-            a00 = zero
-            a01 = zero
-            a10 = zero
-            a11 = zero
-            for b in range(0, m, w):
-                z0 = load(z, j * m + b)
-                z1 = load(z, j * m + m + b)
-                c = load(z, y + b)
-                a00 = fma(c, z0, a00)
-                a01 = fma(c, z1, a01)
-                c = load(z, y + m + b)
-                a10 = fma(c, z0, a10)
-                a11 = fma(c, z1, a11)
-            add_totals(second, at, (a00, a01, a10, a11))
+            _add_two_by_two(z, y, j, m, second, at)
             at += 4
     if d % 2 == 1:
         _add_last_row(z, y, d - 1, m, resp, r, first, at_first, second, at)
+
+
+@njit(error_model="numpy")
+def _add_two_by_two(z, y, j, m, second, at):  # type: ignore[no-untyped-def]
+    """Products of two weighted features at `y` with features j and j + 1."""
+    w = lanes(z)
+    a00 = fill(load(z, 0), 0.0)
+    a01 = a00
+    a10 = a00
+    a11 = a00
+    for b in range(0, m, w):
+        z0 = load(z, j * m + b)
+        z1 = load(z, j * m + m + b)
+        c = load(z, y + b)
+        a00 = fma(c, z0, a00)
+        a01 = fma(c, z1, a01)
+        c = load(z, y + m + b)
+        a10 = fma(c, z0, a10)
+        a11 = fma(c, z1, a11)
+    add_totals(second, at, (a00, a01, a10, a11))
 
 
 @njit(error_model="numpy")

@@ -1,0 +1,43 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check coverage docs clean
+
+demo: .venv/.installed
+	$(BIN)/fastem demo
+
+test: .venv/.tested
+	$(BIN)/python -m pytest
+
+check: .venv/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Kernels as plain Python, so that their lines are seen; then the serial twins with bounds checked.
+coverage: .venv/.tested
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/test_simd.py tests/test_kernels.py
+	$(BIN)/coverage report --include='fastem/simd.py,fastem/elementary.py,fastem/tiles.py,fastem/families/*,fastem/latent/*'
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/test_kernels.py -k twins_give
+
+docs: .venv/.documented
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
+.venv/.created:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.installed: .venv/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	touch $@
+
+.venv/.tested: .venv/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+.venv/.documented: .venv/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
+clean:
+	rm -rf .venv build docs/_build docs/api fastem-demo

@@ -1,0 +1,171 @@
+"""What is measured: shapes, structures and implementations of one EM iteration.
+
+An implementation is a function ``prepare(problem) -> iterate``; ``iterate()`` does one E-step and
+one M-step from the problem's parameters and returns the seconds that took.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+Iterate = Callable[[], float]
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows of K overlapping standard normals whose centres are `apart` deviations from the origin."""
+
+    n: int
+    d: int
+    k: int
+    apart: float
+    covariance_type: str = "full"
+    dtype: str = "float64"
+
+    def __str__(self) -> str:
+        apart = f"{self.apart:g} apart" + (", well separated" if self.apart >= 5 else "")
+        return (
+            f"{self.n:.0e}".replace("e+0", "e") + f", {self.d}, {self.k}, {apart}, {self.covariance_type}, {self.dtype}"
+        )
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        return self.apart * np.random.default_rng(0).normal(size=(self.k, self.d))
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        rng = np.random.default_rng(1)
+        rows = rng.normal(size=(self.n, self.d))
+        rows += self.means[rng.integers(self.k, size=self.n)]
+        return rows.astype(self.dtype)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        return np.full(self.k, 1 / self.k)
+
+    @cached_property
+    def precisions(self) -> np.ndarray:
+        return {
+            "full": np.tile(np.eye(self.d), (self.k, 1, 1)),
+            "tied": np.eye(self.d),
+            "diag": np.ones((self.k, self.d)),
+            "spherical": np.ones(self.k),
+        }[self.covariance_type]
+
+
+SHAPES = [
+    (1_000_000, 50, 10, 0.3),
+    (1_000_000, 10, 10, 1),
+    (1_000_000, 2, 3, 1),
+    (1_000_000, 2, 20, 1),
+    (1_000_000, 1, 2, 1),
+    (200_000, 100, 32, 0.2),
+]
+SEPARATED = (1_000_000, 10, 10, 10)
+
+
+def fastem(problem: Problem, n_threads: int | None = None) -> Iterate:
+    from fastem.em import Data, run
+    from fastem.estimators.gaussian_mixture import FAMILIES
+    from fastem.families._gaussian import Gaussian
+    from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
+    from fastem.sources import ArraySource
+    from fastem.threads import available_threads
+
+    family = FAMILIES[problem.covariance_type](1e-6)
+    params = Mixture(problem.weights, Gaussian(problem.means, *family.invert(problem.precisions)))
+    model = MixtureModel(family, problem.k)
+    data = Data(ArraySource(problem.rows))
+    shape = Shape(problem.d, problem.rows.dtype, available_threads(n_threads))
+
+    def iterate() -> float:
+        began = time.perf_counter()
+        run(model, params, data, shape, policy=DeathPolicy(0), tol=0, max_iter=1)
+        return time.perf_counter() - began
+
+    return iterate
+
+
+def sklearn(problem: Problem) -> Iterate:
+    from sklearn.mixture import GaussianMixture
+
+    mixture = GaussianMixture(
+        problem.k,
+        covariance_type=problem.covariance_type,
+        weights_init=problem.weights,
+        means_init=problem.means,
+        precisions_init=problem.precisions,
+    )
+    rows = problem.rows
+
+    def iterate() -> float:
+        mixture._initialize(rows, None)
+        began = time.perf_counter()
+        _, log_resp = mixture._e_step(rows)
+        mixture._m_step(rows, log_resp)
+        return time.perf_counter() - began
+
+    return iterate
+
+
+def onedal(problem: Problem) -> Iterate:
+    """oneDAL's em_gmm, in the environment whose Python FASTEM_ONEDAL names."""
+    if problem.covariance_type not in ("full", "diag"):
+        raise NotImplementedError(problem.covariance_type)
+    path = FOLDER / ".onedal-rows.npy"
+    np.save(path, problem.rows)
+    worker = subprocess.Popen(
+        [os.environ["FASTEM_ONEDAL"], str(FOLDER / "onedal_worker.py"), str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert worker.stdin and worker.stdout
+    settings = {"k": problem.k, "covariance_type": problem.covariance_type, "means": problem.means.tolist()}
+    worker.stdin.write(json.dumps(settings) + "\n")
+    worker.stdin.flush()
+    worker.stdout.readline()
+    path.unlink()
+
+    def iterate() -> float:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+        return float(worker.stdout.readline())
+
+    weakref.finalize(iterate, worker.communicate)
+    return iterate
+
+
+def implementations() -> dict[str, Callable[[Problem], Iterate]]:
+    """Those that are installed; scikit-learn always is."""
+    found: dict[str, Callable[[Problem], Iterate]] = {"fastem": fastem, "sklearn": sklearn}
+    if os.environ.get("FASTEM_ONEDAL"):
+        found["onedal"] = onedal
+    return found
+
+
+def dgemm_rate(n: int = 2000, repeats: int = 5) -> float:
+    """This machine's floating-point operations per second in a product of matrices."""
+    a, b = np.random.default_rng(0).normal(size=(2, n, n))
+    a @ b
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - began)
+    return 2 * n**3 / float(np.median(seconds))
+
+
+def python(code: str) -> float:
+    """Seconds that a fresh Python process takes for some code."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return time.perf_counter() - began
