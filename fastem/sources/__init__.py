@@ -18,7 +18,24 @@ def is_path(data: Any) -> bool:
 
 
 def open_source(data: Any) -> Source:
-    """The source for an open source, a path to a ``.npy`` file, or an array (n, d)."""
+    """Open data as estimators read them.
+
+    Parameters
+    ----------
+    data : array-like of shape (n_samples, n_features), path or open source
+        A path names a ``.npy`` file; an open source is returned as it is.
+
+    Returns
+    -------
+    source : Source
+        With ``n_rows``, ``n_features`` and ``dtype``; estimators take it in place of an array.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> fastem.open_source(np.zeros((10, 3))).n_features
+    3
+    """
     if isinstance(data, Source):
         return data
     if is_path(data):
