@@ -1,7 +1,8 @@
-"""What is measured: shapes, structures and implementations of one EM iteration.
+"""What is measured: shapes, operations and their implementations.
 
-An implementation is a function ``prepare(problem) -> iterate``; ``iterate()`` does one E-step and
-one M-step from the problem's parameters and returns the seconds that took.
+An implementation is a function ``prepare(problem) -> measure``; ``measure()`` does the operation
+once and returns the seconds that took. ``iteration`` is one E-step and one M-step from the
+problem's parameters, ``predict_proba`` the responsibilities of all rows.
 """
 
 import json
@@ -144,8 +145,40 @@ def onedal(problem: Problem) -> Iterate:
     return iterate
 
 
-def implementations() -> dict[str, Callable[[Problem], Iterate]]:
-    """Those that are installed; scikit-learn always is."""
+def fastem_proba(problem: Problem) -> Iterate:
+    return _timed(_mixture(problem).predict_proba, problem)
+
+
+def sklearn_proba(problem: Problem) -> Iterate:
+    return _timed(_mixture(problem).to_sklearn().predict_proba, problem)
+
+
+def _mixture(problem: Problem):  # type: ignore[no-untyped-def]
+    from fastem import GaussianMixture
+
+    return GaussianMixture(
+        problem.k,
+        covariance_type=problem.covariance_type,
+        weights_init=problem.weights,
+        means_init=problem.means,
+        precisions_init=problem.precisions,
+        max_iter=0,
+    ).fit(problem.rows[: 10 * problem.k])
+
+
+def _timed(method: Callable[[np.ndarray], object], problem: Problem) -> Iterate:
+    def measure() -> float:
+        began = time.perf_counter()
+        method(problem.rows)
+        return time.perf_counter() - began
+
+    return measure
+
+
+def implementations(operation: str = "iteration") -> dict[str, Callable[[Problem], Iterate]]:
+    """Those of an operation that are installed; scikit-learn always is."""
+    if operation == "predict_proba":
+        return {"fastem": fastem_proba, "sklearn": sklearn_proba}
     found: dict[str, Callable[[Problem], Iterate]] = {"fastem": fastem, "sklearn": sklearn}
     if os.environ.get("FASTEM_ONEDAL"):
         found["onedal"] = onedal

@@ -25,11 +25,8 @@ def _useful(problem):
     return 4 * (problem.d * (problem.d + 1) / 2 + problem.d) * problem.n * problem.k
 
 
-def _measure(problem, names):
-    iterates = {}
-    for name, prepare in implementations().items():
-        if name in names:
-            iterates[name] = prepare(problem)
+def _measure(problem, operation):
+    iterates = {name: prepare(problem) for name, prepare in implementations(operation).items()}
     seconds = {name: [] for name in iterates}
     iterates["fastem"]()  # compiles
     for _ in range(ROUNDS):
@@ -45,7 +42,7 @@ def _measure(problem, names):
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_against_peers(benchmark, problem):
     rate = dgemm_rate()
-    medians = _measure(problem, ("fastem", "sklearn", "onedal"))
+    medians = _measure(problem, "iteration")
     benchmark.extra_info.update(
         problem={name: getattr(problem, name) for name in ("n", "d", "k", "apart", "covariance_type", "dtype")},
         seconds=medians,
@@ -53,6 +50,12 @@ def test_against_peers(benchmark, problem):
         useful=_useful(problem) if problem.covariance_type == "full" else None,
     )
     benchmark.pedantic(fastem(problem), rounds=3, iterations=1)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[: len(SHAPES)], ids=str)
+def test_predict_proba(benchmark, problem):
+    benchmark.extra_info.update(problem=str(problem), seconds=_measure(problem, "predict_proba"))
+    benchmark.pedantic(implementations("predict_proba")["fastem"](problem), rounds=3, iterations=1)
 
 
 @pytest.mark.parametrize("problem", ALONE, ids=str)

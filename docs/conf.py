@@ -16,4 +16,12 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = True
 numpydoc_class_members_toctree = False
 numpydoc_validation_checks = {"GL03", "GL06", "GL07", "PR01", "PR02", "PR03", "PR10", "SS03"}
-numpydoc_validation_exclude = {r"fastem\.Iteration", r"fastem\.family\.", r"fastem\.dispatch\.", r"\.set_.*_request$", r"\.get_metadata_routing$", r"\.get_params$", r"\.set_params$"}
+numpydoc_validation_exclude = {
+    r"fastem\.Iteration",
+    r"fastem\.family\.",
+    r"fastem\.dispatch\.",
+    r"\.set_.*_request$",
+    r"\.get_metadata_routing$",
+    r"\.get_params$",
+    r"\.set_params$",
+}

@@ -193,7 +193,7 @@ def test_parameters_of_a_wrong_type(params):
 
 def test_not_fitted():
     for method in ("predict", "predict_proba", "score_samples", "score", "bic", "icl"):
-        with pytest.raises((NotFittedError, AttributeError)):
+        with pytest.raises(NotFittedError):
             getattr(GaussianMixture(), method)(_blobs())
 
 
@@ -248,6 +248,24 @@ def test_large_data_start_from_a_sample_in_any_order():
     fit = GaussianMixture(3, random_state=0).fit(X)
     assert sorted(np.round(fit.means_).tolist()) == [[0, 0], [0, 6], [6, 0]]
     np.testing.assert_allclose(fit.weights_, 1 / 3, atol=0.01)
+
+
+def test_large_data_whose_weight_lies_in_one_place():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120_000, 2)) + 5 * rng.integers(2, size=(120_000, 1))
+    weights = np.zeros(len(X))
+    weights[70_003:70_500] = 1
+    fit = GaussianMixture(2, random_state=0, tol=1e-6).fit(X, sample_weight=weights)
+    alone = GaussianMixture(2, random_state=0, tol=1e-6).fit(X[70_003:70_500])
+    assert fit.log_likelihood_ == pytest.approx(alone.log_likelihood_, rel=1e-6)
+
+
+def test_a_first_fit_that_fails_leaves_nothing_fitted():
+    mixture = GaussianMixture(2)
+    with pytest.raises(ValueError, match="NaN"):
+        mixture.fit(np.full((10, 2), np.nan))
+    with pytest.raises(NotFittedError):
+        mixture.predict(np.zeros((10, 2)))
 
 
 def test_screening_keeps_the_best():

@@ -13,9 +13,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem.em import Callback, Data, Fit, Iteration, StopReason, accumulate, require_finite, run
+from fastem.em import Callback, Data, Fit, StopReason, accumulate, require_finite, run
+from fastem.estimators._checks import check_number, check_weights
+from fastem.estimators._talk import Talk
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
 from fastem.memory import require_memory
 from fastem.persistence import save
@@ -89,7 +91,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         shape = self._shape(source)
         self._check_size(source, model, shape)
         self._check_start(source.n_features)
-        data = Data(source, _check_weights(sample_weight, source.n_rows))
+        data = Data(source, check_weights(sample_weight, source.n_rows))
         self._run_all(model, data, shape)
         return self
 
@@ -108,6 +110,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         """
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "converged_")
+
     def _run_all(self, model: MixtureModel, data: Data, shape: Shape) -> None:
         """Run from every start and keep the best; nothing is set before all is done."""
         rng = check_random_state(self.random_state)
@@ -117,7 +122,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         deaths: list[int] = []
         began = time.perf_counter()
         for init, (params, policy) in enumerate(self._starts(model, data, shape, rng, warm)):
-            talk = _Talk(init, self.verbose, self.verbose_interval)
+            talk = Talk(init, self.verbose, self.verbose_interval)
             fit = run(
                 model,
                 params,
@@ -222,9 +227,14 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     ) -> Iterator[tuple[Mixture, DeathPolicy]]:
         """The best of several starts on a sample of the rows."""
         rows = data.source.sample_rows(sample_size(self.n_components))
+        weights = None
+        if len(data.weights):
+            rows = rows[data.weights[rows] > 0]
+            if len(rows) < self.n_components:  # the weight lies elsewhere
+                rows = np.flatnonzero(data.weights)[: sample_size(self.n_components)]
+            weights = data.weights[rows]
         X = data.source.take(rows)
         require_finite(X, numbers=rows)
-        weights = data.weights[rows] if len(data.weights) else None
         n_candidates = self.n_screen or self.n_init + 3
         for params in screen(
             model, X, weights, self.init_params, max(n_candidates, self.n_init), self.n_init, rng, shape
@@ -385,8 +395,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         -------
         icl : float
         """
+        check_is_fitted(self)
         source = self._open(X, reset=False)
-        weights = _check_weights(sample_weight, source.n_rows)
+        weights = check_weights(sample_weight, source.n_rows)
         doubt = 0.0
         for first, resp in self._inferred(source, "resp", (self.n_components,), source.dtype):
             surprise = -np.log(resp.max(axis=1), dtype=np.float64)
@@ -396,7 +407,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
         check_is_fitted(self)
         source = self._open(X, reset=False)
-        data = Data(source, _check_weights(sample_weight, source.n_rows))
+        data = Data(source, check_weights(sample_weight, source.n_rows))
         stats = accumulate(self._make_model(), self._fitted(), data, self._shape(source))
         return float(stats.labels.log_likelihood), float(stats.labels.weight)
 
@@ -478,12 +489,12 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     def _check_parameters(self) -> None:
         at_least = {"n_components": 1, "n_init": 1, "max_iter": 0, "verbose_interval": 1}
         for name, least in at_least.items():
-            _check_number(name, getattr(self, name), Integral, least)
+            check_number(name, getattr(self, name), Integral, least)
         for name in ("tol", "reg_covar"):
-            _check_number(name, getattr(self, name), Real, 0)
+            check_number(name, getattr(self, name), Real, 0)
         for name in ("n_threads", "n_screen"):
             if getattr(self, name) is not None:
-                _check_number(name, getattr(self, name), Integral, 1)
+                check_number(name, getattr(self, name), Integral, 1)
         if isinstance(self.init_params, str) and self.init_params not in METHODS:
             raise ValueError(
                 f"init_params must be one of {', '.join(METHODS)}, a callable or responsibilities, "
@@ -493,56 +504,3 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
 
 def _is_array(init_params: Any) -> bool:
     return not isinstance(init_params, str) and not callable(init_params)
-
-
-def _check_number(name: str, value: Any, kind: type, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise TypeError(f"{name} must be a number of type {kind.__name__}, not {value!r}.")
-    if not value >= least:  # type: ignore[operator]  # numbers.Real has an order
-        raise ValueError(f"{name} must be at least {least}, not {value!r}.")
-
-
-def _check_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
-    """Weights as float64, or None."""
-    if sample_weight is None:
-        return None
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
-    )
-    if weights.shape != (n_rows,):
-        raise ValueError(f"sample_weight must have shape ({n_rows},), one weight a row, not {weights.shape}.")
-    if (weights < 0).any():
-        row = int(np.argmax(weights < 0))
-        raise ValueError(f"sample_weight must not be negative, but is {weights[row]} in row {row}.")
-    if not weights.sum() > 0:
-        raise ValueError("sample_weight is zero for all rows: there is nothing to fit.")
-    return np.asarray(weights)
-
-
-class _Talk:
-    """What `verbose` prints, in scikit-learn's words."""
-
-    def __init__(self, init: int, verbose: int, interval: int):
-        self.verbose = verbose
-        self.interval = interval
-        self.began = self.before = time.perf_counter()
-        if verbose:
-            print(f"Initialization {init}")
-
-    def __call__(self, iteration: Iteration) -> None:
-        if not self.verbose or iteration.n_iter % self.interval:
-            return
-        line = f"  Iteration {iteration.n_iter}"
-        if self.verbose >= 2:
-            now = time.perf_counter()
-            line += f"\t time lapse {now - self.before:.5f}s\t ll change {iteration.change:.5f}"
-            self.before = now
-        print(line)
-
-    def end(self, fit: Fit) -> None:
-        if not self.verbose:
-            return
-        line = f"Initialization {'converged' if fit.converged else 'did not converge'}."
-        if self.verbose >= 2:
-            line += f" time lapse {time.perf_counter() - self.began:.5f}s\t lower bound {fit.objective:.5f}."
-        print(line)

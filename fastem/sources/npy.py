@@ -5,6 +5,7 @@ import tokenize
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,17 +71,17 @@ class NpySource(Source):
         return np.empty((n_rows, self.n_features), self._stored, order="F" if self._fortran else "C")
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
+    def _opened(self) -> Iterator[FileIO]:
         with open(self.path, "rb", buffering=0) as file:
             self._check_unchanged(file)
             yield file
             self._check_unchanged(file)
 
-    def _check_unchanged(self, file: BinaryIO) -> None:
+    def _check_unchanged(self, file: FileIO) -> None:
         if _identity(file) != self._identity:
             raise DataChangedError(f"{self.path} changed while it was in use: start again on the new data.")
 
-    def _fill(self, file: BinaryIO, first: int, buffer: np.ndarray) -> np.ndarray:
+    def _fill(self, file: FileIO, first: int, buffer: np.ndarray) -> np.ndarray:
         item = self._stored.itemsize
         if not self._fortran:
             self._read_into(file, self._offset + first * self.n_features * item, buffer)
@@ -89,16 +90,17 @@ class NpySource(Source):
             self._read_into(file, self._offset + (j * self.n_rows + first) * item, buffer[:, j])
         return buffer
 
-    def _read_into(self, file: BinaryIO, position: int, target: np.ndarray) -> None:
+    def _read_into(self, file: FileIO, position: int, target: np.ndarray) -> None:
         view = memoryview(target.data).cast("B")
+        file.seek(position)
         while view:
-            n = os.preadv(file.fileno(), [view], position)
-            if n == 0:
+            n = file.readinto(view)
+            if not n:
                 raise DataChangedError(f"{self.path} ends at byte {position}: it was shortened while in use.")
             view, position = view[n:], position + n
 
 
-def _identity(file: BinaryIO) -> tuple[int, int, int]:
+def _identity(file: FileIO | BinaryIO) -> tuple[int, int, int]:
     """What changes when a file is changed: size, time of modification, inode."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns, status.st_ino
