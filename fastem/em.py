@@ -11,13 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fastem.pace import Pace
 from fastem.sources import Source
-from fastem.tiles import tile_rows
 
 __all__ = ["Data", "Fit", "Iteration", "StopReason", "accumulate", "require_finite", "run"]
-
-# A launch of a kernel cannot be interrupted: Ctrl-C waits for its end.
-SECONDS_PER_LAUNCH = 0.08
 
 # Relative fall of the objective that rounding explains.
 _ROUNDING = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
@@ -98,29 +95,15 @@ class Data:
         self.weights = np.array(weights, dtype=source.dtype)
         self.weights.flags.writeable = False
         self._is_checked = False
-        self._launch_rows = 64 * tile_rows(source.dtype)
+        self.pace = Pace()
 
-    def pieces(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """First row, rows and weights of pieces that take a kernel a moment each."""
-        for start, block in self.source.blocks():
+    def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """First row, rows and weights of the source's blocks."""
+        for first, rows in self.source.blocks():
             if not self._is_checked:
-                require_finite(block, start)
-            offset = 0
-            while offset < len(block):
-                rows = block[offset : offset + self._launch_rows]
-                first = start + offset
-                began = time.perf_counter()
-                yield first, rows, self.weights[first : first + len(rows)]
-                self._adapt(len(rows), time.perf_counter() - began)
-                offset += len(rows)
+                require_finite(rows, first)
+            yield first, rows, self.weights[first : first + len(rows)]
         self._is_checked = True
-
-    def _adapt(self, n_rows: int, seconds: float) -> None:
-        """Change the size of a launch towards SECONDS_PER_LAUNCH, by at most a factor of 8."""
-        tile = tile_rows(self.source.dtype)
-        wanted = n_rows * SECONDS_PER_LAUNCH / max(seconds, 1e-9)
-        wanted = min(max(wanted, self._launch_rows / 8), self._launch_rows * 8)
-        self._launch_rows = max(1, int(wanted) // tile) * tile
 
 
 def require_finite(rows: np.ndarray, first_row: int = 0, numbers: np.ndarray | None = None) -> None:
@@ -145,8 +128,8 @@ def require_finite(rows: np.ndarray, first_row: int = 0, numbers: np.ndarray | N
 def accumulate(model: Model, params: Any, data: Data, shape: Any, about: Any = None) -> Any:
     """Statistics of all rows under `params`, moments about `about` (default: about `params`)."""
     walk = model.accumulate(params, params if about is None else about, shape)
-    for first, rows, weights in data.pieces():
-        walk.add(first, rows, weights)
+    for first, rows, weights in data.blocks():
+        walk.add(first, rows, weights, data.pace)
     return walk.finish()
 
 

@@ -12,7 +12,8 @@ __all__ = ["fill_tile", "n_lanes", "n_points", "tile_rows"]
 TILE_BYTES = 2048  # of one feature
 TILE_VECTORS = TILE_BYTES // VECTOR_BYTES
 
-_LANE_BYTES = 48 * 2**20
+# What the lanes' sums may take of the caches that cores share.
+_LANE_BYTES = 24 * 2**20
 
 
 def tile_rows(dtype: np.dtype[Any]) -> int:
@@ -35,7 +36,7 @@ def n_lanes(statistics_bytes: int) -> int:
     It never depends on the number of threads, so results are the same for any of them.
     """
     lanes = 64
-    while lanes > 8 and lanes * statistics_bytes > _LANE_BYTES:
+    while lanes > 16 and lanes * statistics_bytes > _LANE_BYTES:
         lanes //= 2
     return lanes
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "fastem"
-ENGINE = {"simd", "elementary", "tiles", "statistics", "dispatch", "family", "threads", "memory", "files"}
+ENGINE = {"simd", "elementary", "tiles", "statistics", "dispatch", "family", "threads", "memory", "files", "pace"}
 # What the modules of each part may import from fastem.
 ALLOWED = {
     "simd": set(),
     "statistics": set(),
     "files": set(),
+    "pace": set(),
     "memory": set(),
     "elementary": {"simd"},
     "tiles": {"simd"},
@@ -23,7 +24,7 @@ ALLOWED = {
     "sources": {"files", "tiles", "sources"},
     "families": ENGINE | {"families"},
     "latent": ENGINE | {"latent"},
-    "em": {"sources", "tiles"},
+    "em": {"sources", "pace"},
     "start": {"em", "latent", "sources"},
     "persistence": {"files", "estimators"},
     "estimators": ENGINE | {"em", "start", "sources", "families", "latent", "persistence", "estimators"},

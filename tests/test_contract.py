@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import fastem
-from fastem.em import Data
+from fastem.pace import Pace
 from fastem.sources import Source
 from tests.cases import CASES
 
@@ -179,10 +179,10 @@ def test_any_length_of_launches_gives_the_same_bits(case, launch_tiles, monkeypa
     X = _data(case, 20_011)
     whole = case.make(random_state=0, max_iter=3).fit(X)
 
-    def fixed(self, n_rows, seconds):
-        self._launch_rows = 256 * launch_tiles
+    def fixed(self, tiles, seconds):
+        self.tiles = launch_tiles
 
-    monkeypatch.setattr(Data, "_adapt", fixed)
+    monkeypatch.setattr(Pace, "_learn", fixed)
     _assert_same_bits(whole, case.make(random_state=0, max_iter=3).fit(X))
 
 

@@ -9,6 +9,7 @@ from fastem.em import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
 from fastem.families._gaussian import Gaussian
 from fastem.latent.labels import AccumulatePass, DeathPolicy, Mixture, MixtureModel, Output, Shape
+from fastem.pace import Pace
 from fastem.sources import ArraySource
 from tests.truths import COVARIANCE_TYPES, e_step, m_step, random_covariances
 
@@ -72,7 +73,7 @@ def test_results_of_rows(covariance_type, dtype, k):
     out = Output(np.empty(700), np.empty((700, k), dtype), np.empty(700, np.int64))
     rows = X.view()
     rows.flags.writeable = False
-    model.infer(params, shape).add(rows, out)
+    model.infer(params, shape).add(rows, out, Pace())
     truth = (params.weights, params.components.means, params.components.covariances)
     log_prob, resp = e_step(X, *truth, covariance_type)
     tolerance = TOLERANCES[dtype]
@@ -133,7 +134,7 @@ def test_twins_give_the_same_bits(covariance_type, dtype):
         none = np.empty(0, dtype)
         none.flags.writeable = False
         kernel = getattr(walk.twins, name)
-        kernel(X, none, 0, walk.prepared.params, walk.family_stats, walk.stats, walk.work)
+        kernel(X, none, 0, 0, len(walk.stats.weight), walk.prepared.params, walk.family_stats, walk.stats, walk.work)
         results.append(walk.finish())
     for part in ("labels", "family"):
         for a, b in zip(getattr(results[0], part), getattr(results[1], part), strict=True):

@@ -21,7 +21,7 @@ from fastem.estimators._talk import Talk
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
 from fastem.memory import require_memory
 from fastem.persistence import save
-from fastem.sources import ArraySource, Source, is_path, open_source, write_npy
+from fastem.sources import ArraySource, Source, block_rows, is_path, open_source, write_npy
 from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
 from fastem.threads import available_threads
 
@@ -322,15 +322,19 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     def _inferred(
         self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and results of pieces of the rows."""
+        """First row and results of the rows, piece by piece."""
         walk = self._make_model().infer(self._fitted(), self._shape(source))
         nothing = Output(
             np.empty(0), np.empty((0, self.n_components), source.dtype), np.empty(0, np.int64)
         )  # fmt: skip
-        for first, rows, _ in Data(source).pieces():
-            values = np.empty((len(rows), *tail), dtype)
-            walk.add(rows, nothing._replace(**{what: values}))
-            yield first, values
+        data = Data(source)
+        for first, block, _ in data.blocks():
+            size = block_rows(max(self.n_components, source.n_features), source.dtype)
+            for start in range(0, len(block), size):
+                rows = block[start : start + size]
+                values = np.empty((len(rows), *tail), dtype)
+                walk.add(rows, nothing._replace(**{what: values}), data.pace)
+                yield first + start, values
 
     # --- criteria -----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from numba import njit, prange
 from fastem.dispatch import add_statistics, compile_pass, log_density
 from fastem.elementary import exp, log
 from fastem.family import Family, Maximized
+from fastem.pace import Pace
 from fastem.simd import fill, fma, lanes, load, maximum, store, total
 from fastem.statistics import add_lanes, zeros
 from fastem.threads import choose
@@ -105,8 +106,8 @@ def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # typ
 
 
 def _make_accumulate(key: str) -> Callable[..., Any]:
-    def accumulate(rows, weights, first_tile, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
-        """E-step and sums of all tiles; tile t of the data belongs to lane ``t % lanes``."""
+    def accumulate(rows, weights, first_tile, first_lane, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+        """E-step and sums of some lanes' tiles; tile t of the data belongs to lane ``t % lanes``."""
         _key = key
         m = n_points(work.tiles)
         n_tiles = (rows.shape[0] + m - 1) // m
@@ -118,7 +119,7 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
             resp = work.resp[worker]
             counts = work.counts[worker]
             scratch = work.scratch[worker]
-            for lane in range(worker, n_lanes, n_workers):
+            for lane in range(first_lane + worker, end_lane, n_workers):
                 for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
                     fill_tile(rows, weights, t * m, tile, tile_weights)
                     log_density(tile, params, resp, scratch)
@@ -130,8 +131,8 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
 
 
 def _make_accumulate_given(key: str) -> Callable[..., Any]:
-    def accumulate_given(rows, given, weights, first_tile, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
-        """Sums of all tiles under given responsibilities (rows, K)."""
+    def accumulate_given(rows, given, weights, first_tile, first_lane, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+        """Sums of some lanes' tiles under given responsibilities (rows, K)."""
         _key = key
         m = n_points(work.tiles)
         n_tiles = (rows.shape[0] + m - 1) // m
@@ -143,7 +144,7 @@ def _make_accumulate_given(key: str) -> Callable[..., Any]:
             resp = work.resp[worker]
             counts = work.counts[worker]
             scratch = work.scratch[worker]
-            for lane in range(worker, n_lanes, n_workers):
+            for lane in range(first_lane + worker, end_lane, n_workers):
                 for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
                     fill_tile(given, weights, t * m, resp, tile_weights)
                     for k in range(resp.shape[0]):
@@ -343,6 +344,18 @@ class _SummingPass(_Pass):
         self.family_stats = model.family.zeros(n, k, d)
         self.stats = zeros(LabelStatistics, n, log_likelihood=(), weight=(), counts=(k,))
 
+    def _launch(self, first_row: int, rows: np.ndarray, beside: tuple[np.ndarray, ...], pace: Pace) -> None:
+        """Add rows, and arrays beside them, in launches of some tiles and lanes each."""
+        m = tile_rows(rows.dtype)
+        params = self.prepared.params
+        for first, end, lane, last in pace.by_lanes(-(-len(rows) // m), len(self.stats.weight), self.n_threads):
+            some = slice(first * m, end * m)
+            with choose(self.twins, self.n_threads) as kernel:
+                kernel(
+                    rows[some], *(array[some] for array in beside), first_row // m + first, lane, last,
+                    params, self.family_stats, self.stats, self.work,
+                )  # fmt: skip
+
     def finish(self) -> Statistics:
         """The sums over all rows that were added."""
         labels = add_lanes(self.stats)
@@ -353,30 +366,29 @@ class _SummingPass(_Pass):
 class AccumulatePass(_SummingPass):
     make = staticmethod(_make_accumulate)
 
-    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray) -> None:
+    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray, pace: Pace) -> None:
         """Add rows, of which the first has number `first_row`, a multiple of a tile's."""
-        with choose(self.twins, self.n_threads) as kernel:
-            tile = first_row // tile_rows(rows.dtype)
-            kernel(rows, weights, tile, self.prepared.params, self.family_stats, self.stats, self.work)
+        self._launch(first_row, rows, (weights,), pace)
 
 
 class GivenPass(_SummingPass):
     make = staticmethod(_make_accumulate_given)
 
-    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray, resp: np.ndarray) -> None:
+    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray, resp: np.ndarray, pace: Pace) -> None:
         """Add rows with their responsibilities (rows, K)."""
-        with choose(self.twins, self.n_threads) as kernel:
-            tile = first_row // tile_rows(rows.dtype)
-            params = self.prepared.params
-            kernel(rows, resp, weights, tile, params, self.family_stats, self.stats, self.work)
+        self._launch(first_row, rows, (resp, weights), pace)
 
 
 class InferPass(_Pass):
     make = staticmethod(_make_infer)
 
-    def add(self, rows: np.ndarray, out: Output) -> None:
+    def add(self, rows: np.ndarray, out: Output, pace: Pace) -> None:
         """Write the results of rows to `out`, whose arrays have as many rows, or none."""
         none = np.empty(0, rows.dtype)
         none.flags.writeable = False
-        with choose(self.twins, self.n_threads) as kernel:
-            kernel(rows, none, self.prepared.params, self.prepared.offset, out, self.work)
+        m = tile_rows(rows.dtype)
+        for first, end in pace.by_rows(-(-len(rows) // m)):
+            some = slice(first * m, end * m)
+            part = Output(*(array[some] for array in out))
+            with choose(self.twins, self.n_threads) as kernel:
+                kernel(rows[some], none, self.prepared.params, self.prepared.offset, part, self.work)

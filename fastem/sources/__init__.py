@@ -5,11 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from fastem.sources._source import DataChangedError, Source
+from fastem.sources._source import DataChangedError, Source, block_rows
 from fastem.sources.array import ArraySource
 from fastem.sources.npy import NpySource, write_npy
 
-__all__ = ["ArraySource", "DataChangedError", "NpySource", "Source", "is_path", "open_source", "write_npy"]
+__all__ = [
+    "ArraySource",
+    "DataChangedError",
+    "NpySource",
+    "Source",
+    "block_rows",
+    "is_path",
+    "open_source",
+    "write_npy",
+]
 
 
 def is_path(data: Any) -> bool:
