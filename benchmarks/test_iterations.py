@@ -15,7 +15,7 @@ PROBLEMS = [Problem(*shape, covariance_type) for covariance_type in ("full", "di
 PROBLEMS += [Problem(*SEPARATED, covariance_type) for covariance_type in ("full", "diag")]
 ALONE = [Problem(*shape, covariance_type) for covariance_type in ("tied", "spherical") for shape in SHAPES]
 SINGLE = [Problem(*shape, covariance_type, "float32") for covariance_type in ("full", "diag") for shape in SHAPES]
-ROUNDS = 5
+ROUNDS = 3
 # Threads of the implementation before keep spinning for a while.
 SETTLE = 0.2
 

@@ -98,6 +98,7 @@ def test_far_points_and_tight_components(covariance_type, dtype):
     np.testing.assert_allclose(stats.labels.counts.sum(), len(X), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # without compilation NumPy says so
 def test_overflowing_distances_are_shared():
     """A point infinitely far from all components is nobody's: it must not become NaN."""
     X, params, model, _ = _problem("diag", 2, 2, 300, np.float64)
