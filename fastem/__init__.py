@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fastem.diagnostics import show_versions
     from fastem.em import Iteration
     from fastem.estimators.gaussian_mixture import GaussianMixture
-    from fastem.persistence import load
+    from fastem.persistence import ModelFileError, load
     from fastem.progress import Progress
     from fastem.sources import DataChangedError, open_source
 
@@ -21,6 +21,7 @@ __all__ = [
     "DataChangedError",
     "GaussianMixture",
     "Iteration",
+    "ModelFileError",
     "Progress",
     "load",
     "open_source",
@@ -32,6 +33,7 @@ _HOMES = {
     "DataChangedError": "fastem.sources",
     "GaussianMixture": "fastem.estimators.gaussian_mixture",
     "Iteration": "fastem.em",
+    "ModelFileError": "fastem.persistence",
     "Progress": "fastem.progress",
     "load": "fastem.persistence",
     "open_source": "fastem.sources",

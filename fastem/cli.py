@@ -10,6 +10,8 @@ from typing import Any
 
 __all__ = ["main"]
 
+COVARIANCES = ("full", "tied", "diag", "spherical")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 1 after an error, 2 for a wrong command line, 130 after Ctrl-C."""
@@ -40,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--folder", default="fastem-demo", help="where to write (default: %(default)s)")
     demo.add_argument("-k", "--components", type=int, default=8, help="components (default: %(default)s)")
     demo.set_defaults(run=_demo)
-    warmup = commands.add_parser("warmup", help="compile all kernels into the cache")
+    warmup = commands.add_parser("warmup", help="compile all kernels into the cache, with and without threads")
+    warmup.add_argument("--covariance", choices=COVARIANCES, nargs="*", default=COVARIANCES, help="(default: all)")
     warmup.set_defaults(run=_warmup)
     return parser
 
@@ -49,9 +52,7 @@ def _add_fit(commands: Any) -> None:
     fit = commands.add_parser("fit", help="fit a Gaussian mixture to a .npy file")
     fit.add_argument("data", metavar="DATA.npy")
     fit.add_argument("-k", "--components", type=int, required=True, help="number of components")
-    fit.add_argument(
-        "--covariance", choices=("full", "tied", "diag", "spherical"), default="full", help="(default: %(default)s)"
-    )
+    fit.add_argument("--covariance", choices=COVARIANCES, default="full", help="(default: %(default)s)")
     fit.add_argument("--out", metavar="MODEL", help="write the model to this file")
     fit.add_argument("--tol", type=float, default=1e-3, help="smallest change that counts (default: %(default)s)")
     fit.add_argument("--reg-covar", type=float, default=1e-6, help="added to variances (default: %(default)s)")
@@ -211,11 +212,15 @@ def _warmup(options: argparse.Namespace) -> None:
     import numpy as np
 
     from fastem import GaussianMixture
+    from fastem.threads import without_threads
 
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(-5, 1, (300, 2)), rng.normal(5, 1, (300, 2))])
-    for covariance_type in ("full", "tied", "diag", "spherical"):
+    for covariance_type in options.covariance:
         for dtype in (np.float64, np.float32):
             began = time.perf_counter()
-            GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit_predict(X.astype(dtype))
+            mixture = GaussianMixture(2, covariance_type=covariance_type, random_state=0)
+            mixture.fit_predict(X.astype(dtype))
+            with without_threads():
+                mixture.fit_predict(X.astype(dtype))
             print(f"{covariance_type:>10} {np.dtype(dtype)}: {time.perf_counter() - began:.1f} s", flush=True)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fastem.family import DegenerateError
 from fastem.pace import Pace
 from fastem.sources import Source
 
@@ -156,6 +157,10 @@ def run(
         began = time.perf_counter()
         stats = accumulate(model, fit.params, data, shape)
         objective = model.objective(stats)
+        if not np.isfinite(objective):
+            raise DegenerateError(
+                f"The log-likelihood is {objective} at iteration {n_iter}: scale the data, or start elsewhere."
+            )
         change = objective - previous
         if change < -_ROUNDING[shape.dtype] * abs(previous) - slack:
             fit.falls.append(n_iter)

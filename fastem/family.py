@@ -10,10 +10,14 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["Family", "Maximized", "Prepared"]
+__all__ = ["DegenerateError", "Family", "Maximized", "Prepared"]
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Stats = TypeVar("Stats", bound=tuple[Any, ...])
+
+
+class DegenerateError(ValueError):
+    """The data do not determine a component's parameters."""
 
 
 class Prepared(NamedTuple):
@@ -36,8 +40,6 @@ class Family(ABC, Generic[Params, Stats]):
     Shapes: K components, d features. Parameters and statistics are NamedTuples of arrays.
     """
 
-    name: ClassVar[str]
-    parameters: ClassVar[type]
     kernel_parameters: ClassVar[type]
 
     @abstractmethod

@@ -17,7 +17,7 @@ def _machine() -> float:
 
 
 def _field(table: Path, name: str) -> int | None:
-    """A number from one of Linux's tables of names and kilobytes."""
+    """A number from one of Linux's tables of names and numbers."""
     try:
         for line in table.read_text().splitlines():
             if line.startswith(name):
@@ -31,8 +31,13 @@ def _control_group() -> float:
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()
+        if limit == "max":
+            return float("inf")
         used = int((group / "memory.current").read_text())
-        return float("inf") if limit == "max" else float(int(limit) - used)
+        # files that were read count as used, but give way
+        cached = _field(group / "memory.stat", "inactive_file") or 0
+        cached += _field(group / "memory.stat", "active_file") or 0
+        return float(int(limit) - max(used - cached, 0))
     except (OSError, ValueError):
         return float("inf")
 

@@ -98,7 +98,7 @@ def _put(name: str, value: Any, arrays: dict[str, np.ndarray], values: dict[str,
         arrays[name] = np.array(value)
     elif isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
         arrays[name] = np.array(value, dtype=np.int64)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and name != "params.callbacks":
         _put(name, np.array(value), arrays, values)
     elif value is None or isinstance(value, bool | int | float | str):
         values[name] = value

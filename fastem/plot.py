@@ -107,7 +107,7 @@ def scatter(
     features : tuple of int, default=(0, 1)
         The columns to draw.
     labels : array-like of shape (n_samples,), optional
-        Colours of the points; default: ``mixture.predict(X)``.
+        Colours of the points, where points are drawn; default: ``mixture.predict(X)``.
     ax : matplotlib Axes, optional
 
     Returns
@@ -122,7 +122,7 @@ def scatter(
     if len(points) > DENSE_ROWS:
         ax.hexbin(points[:, i], points[:, j], gridsize=80, bins="log", cmap="Greys", linewidths=0)
     else:
-        labels = mixture.predict(points) if labels is None else np.asarray(labels)
+        labels = mixture.predict(X) if labels is None else np.asarray(labels)
         colours = np.array(COLOURS)[labels % len(COLOURS)]
         size = float(np.clip(4000 / len(points), 2, 16))
         ax.scatter(points[:, i], points[:, j], s=size, c=colours, alpha=0.6, linewidths=0)
@@ -152,9 +152,11 @@ def ellipses(
     -------
     ax : matplotlib Axes
     """
+    if mixture.n_features_in_ < 2:
+        raise ValueError("ellipses draws two features, but the mixture has one: use histogram.")
+    ax = _axes(ax)
     from matplotlib.patches import Ellipse
 
-    ax = _axes(ax)
     chosen = list(features)
     for k, (mean, covariance) in enumerate(zip(mixture.means_, _matrices(mixture), strict=True)):
         values, vectors = np.linalg.eigh(covariance[np.ix_(chosen, chosen)])
@@ -183,9 +185,9 @@ def history(mixture: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes":
     -------
     ax : matplotlib Axes
     """
+    ax = _axes(ax)
     from matplotlib.ticker import MaxNLocator
 
-    ax = _axes(ax)
     objective = mixture.history_["objective"]
     ax.plot(np.arange(1, len(objective) + 1), objective, color=COLOURS[0], marker="o", markersize=3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,7 +1,6 @@
 """A progress bar for long fits."""
 
 import sys
-import time
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -35,7 +34,10 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._next_line = 1
-        self._began = time.perf_counter()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        # Terminals cannot be copied or sent to other processes: a copy writes to standard error.
+        return type(self), ()
 
     def __enter__(self) -> Self:
         if self.file.isatty():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastem.em import Data, accumulate, run
+from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape, Statistics
 from fastem.sources import ArraySource
 
@@ -52,7 +53,8 @@ def _random(X: Rows, n_components: int, rng: np.random.RandomState, sample_weigh
 def _random_from_data(
     X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None
 ) -> np.ndarray:
-    return _one_each(rng.choice(len(X), size=n_components, replace=False), X)
+    rows = len(X) if sample_weight is None else np.flatnonzero(sample_weight)
+    return _one_each(rng.choice(rows, size=n_components, replace=False), X)
 
 
 METHODS: dict[str, Start] = {
@@ -149,13 +151,20 @@ def screen(
     scale = X.std(axis=0, dtype=np.float64)
     scaled = ((X - X.mean(axis=0, dtype=np.float64)) / np.where(scale > 0, scale, 1)).astype(X.dtype)
     found = []
+    failure = DegenerateError("no start was tried")
     for i in range(n_candidates):
         policy = DeathPolicy(model.n_components)
         seen = scaled if i % 2 and method in ("kmeans", "k-means++") else X
         resp = responsibilities(method, seen, model.n_components, rng, sample_weight)
-        params = from_responsibilities(model, data, resp, policy, shape)
-        fit = run(model, params, data, shape, policy=policy, tol=0.0, max_iter=SCREENING_ITERATIONS)
+        try:
+            params = from_responsibilities(model, data, resp, policy, shape)
+            fit = run(model, params, data, shape, policy=policy, tol=0.0, max_iter=SCREENING_ITERATIONS)
+        except DegenerateError as error:
+            failure = error
+            continue
         final = model.objective(accumulate(model, fit.params, data, shape))
         found.append((final, i, fit.params))
+    if not found:
+        raise failure
     found.sort(key=lambda candidate: (-candidate[0], candidate[1]))
     return [params for _, _, params in found[:n_best]]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["add_lanes", "nbytes", "zeros"]
+__all__ = ["add_lanes", "zeros"]
 
 Statistics = TypeVar("Statistics", bound=tuple[Any, ...])
 
@@ -20,8 +20,3 @@ def zeros(kind: type[Statistics], lanes: int, **shapes: tuple[int, ...]) -> Stat
 def add_lanes(stats: Statistics) -> Statistics:
     """Sum over the lanes, in an order that depends on the shapes alone."""
     return type(stats)(*(np.add.reduce(field, axis=0) for field in stats))
-
-
-def nbytes(stats: tuple[np.ndarray, ...]) -> int:
-    """Memory of all arrays in bytes."""
-    return sum(array.nbytes for array in stats)

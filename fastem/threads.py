@@ -17,7 +17,7 @@ from numba.np.ufunc import parallel as _numba_threads
 
 from fastem.dispatch import Twins
 
-__all__ = ["available_threads", "choose"]
+__all__ = ["available_threads", "choose", "without_threads"]
 
 _lock = threading.Lock()
 _threads_lost = False
@@ -53,7 +53,7 @@ def available_threads(n_threads: int | None = None) -> int:
     limits = [numba.config.NUMBA_NUM_THREADS, _quota()]
     if n_threads is not None:
         limits.append(n_threads)
-    elif hasattr(os, "sched_getaffinity"):
+    if hasattr(os, "sched_getaffinity"):
         limits.append(len(os.sched_getaffinity(0)))
     return max(1, int(min(limits)))
 
@@ -73,13 +73,22 @@ def choose(twins: Twins, n_threads: int) -> Iterator[Callable[..., Any]]:
     if _threads_lost or not _owns_threads() or not _lock.acquire(blocking=False):
         yield twins.serial
         return
-    before = numba.get_num_threads()
     try:
-        numba.set_num_threads(n_threads)
-        yield twins.parallel
+        before = numba.get_num_threads()
+        try:
+            numba.set_num_threads(n_threads)
+            yield twins.parallel
+        finally:
+            numba.set_num_threads(before)
     finally:
-        numba.set_num_threads(before)
         _lock.release()
+
+
+@contextmanager
+def without_threads() -> Iterator[None]:
+    """Every pass inside runs without threads."""
+    with _lock:
+        yield
 
 
 def _owns_threads() -> bool:

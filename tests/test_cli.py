@@ -66,9 +66,15 @@ def test_warnings_are_lines(data, capsys):
     assert "fastem: warning: Best performing initialization did not converge" in capsys.readouterr().err
 
 
-def test_warmup_compiles_every_family(capsys):
-    assert main(["warmup"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 8
+def test_warmup_compiles_both_twins(capsys):
+    from fastem.dispatch import compile_pass
+    from fastem.families import GaussianSpherical
+    from fastem.latent.labels import AccumulatePass
+
+    assert main(["warmup", "--covariance", "spherical"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for twin in compile_pass(AccumulatePass.make, GaussianSpherical.kernel_parameters):
+        assert len(twin.signatures) == 2
 
 
 def test_demo(tmp_path, capsys):

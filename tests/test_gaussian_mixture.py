@@ -214,6 +214,70 @@ def test_a_failed_fit_changes_nothing():
         assert vars(fit)[name] is value, name
 
 
+def test_a_failed_fit_to_other_columns_changes_nothing():
+    import pandas as pd
+
+    X = _blobs()
+    fit = GaussianMixture(3, random_state=0).fit(pd.DataFrame(X, columns=["a", "b", "c"]))
+    with pytest.raises(ValueError, match="NaN"):
+        fit.fit(np.full((100, 5), np.nan))
+    assert fit.n_features_in_ == 3 and fit.feature_names_in_.tolist() == ["a", "b", "c"]
+
+
+def test_parameters_that_changed_since_the_fit():
+    X = _blobs()
+    fit = GaussianMixture(3, random_state=0).fit(X)
+    labels = fit.predict(X)
+    fit.set_params(n_components=10)
+    np.testing.assert_array_equal(fit.predict(X), labels)
+    assert fit.predict_proba(X).shape == (600, 3) and fit.sample(5)[0].shape == (5, 3)
+    with pytest.raises(ValueError, match="warm_start goes on"):
+        fit.set_params(warm_start=True).fit(X)
+    with pytest.raises(ValueError, match="warm_start goes on"):
+        fit.set_params(n_components=3).fit(X[:, :2])
+    fit.set_params(covariance_type="diag")
+    with pytest.raises(ValueError, match="fit again"):
+        fit.predict(X)
+
+
+def test_random_rows_have_weight():
+    """A start at rows of weight 0 would be a start from nothing."""
+    X = _blobs()
+    weights = np.zeros(len(X))
+    weights[:20] = 1
+    for init_params in ("random_from_data", "k-means++", "kmeans", "random"):
+        fit = GaussianMixture(3, init_params=init_params, random_state=0, n_init=3).fit(X, sample_weight=weights)
+        assert np.isfinite(fit.lower_bound_) and not fit.deaths_
+    with pytest.raises(ValueError, match="at least 3 rows with a weight"):
+        GaussianMixture(3).fit(X, sample_weight=np.arange(len(X)) < 2)
+
+
+def test_a_start_that_fails_does_not_end_a_screened_fit():
+    """Some random starts put one row alone in a component, which has no covariance."""
+    X = _blobs(2000, d=2, k=3)
+    calls = iter(range(100))
+
+    def start(rows, n_components, rng):
+        labels = np.arange(len(rows)) % n_components
+        if next(calls) % 2 == 0:
+            labels = np.where(np.arange(len(rows)) == 0, 2, labels % 2)
+        return labels
+
+    fit = GaussianMixture(3, init_params=start, n_screen=4, reg_covar=0, max_iter=5).fit(X)
+    assert np.isfinite(fit.lower_bound_) and next(calls) == 4
+
+
+def test_progress_can_be_cloned_and_sent():
+    import pickle
+
+    from sklearn.base import clone
+
+    from fastem import Progress
+
+    mixture = clone(GaussianMixture(2, callbacks=[Progress()]))
+    assert isinstance(pickle.loads(pickle.dumps(mixture)).callbacks[0], Progress)
+
+
 def test_dead_components_are_reported_and_harmless():
     """Far more components than distinct points."""
     X = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], 50, axis=0)

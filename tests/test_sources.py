@@ -136,6 +136,10 @@ def test_results_into_arrays_and_files(tmp_path):
         np.testing.assert_array_equal(np.load(tmp_path / f"{method}.npy"), expected)
         with pytest.raises(ValueError, match="out must be"):
             getattr(fit, method)(X, out=np.empty(3))
+        with pytest.raises(ValueError, match="is the file that the data come from"):
+            getattr(fit, method)(tmp_path / "X.npy", out=tmp_path / "X.npy")
+    with pytest.raises(ValueError, match="out must be"):
+        fit.predict_proba(X, out=np.empty((5000, 2), np.int64))
     narrow = np.empty(5000, np.int16)
     np.testing.assert_array_equal(fit.predict(X, out=narrow), fit.predict(X))
 
@@ -155,6 +159,12 @@ def test_an_interrupted_result_leaves_nothing_behind(tmp_path):
         raise RuntimeError("disk")
     assert [p.name for p in tmp_path.iterdir()] == ["out.npy"]
     np.testing.assert_array_equal(np.load(path), np.arange(3))
+
+
+@pytest.mark.parametrize("data", [np.zeros(3), np.zeros((3, 2), complex), np.array([["a"]])])
+def test_open_source_refuses_what_is_no_table(data):
+    with pytest.raises(ValueError, match="table of real numbers"):
+        fastem.open_source(data)
 
 
 def test_open_source(tmp_path):

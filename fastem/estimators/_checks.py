@@ -16,8 +16,8 @@ def check_number(name: str, value: Any, kind: type, least: int) -> None:
         raise ValueError(f"{name} must be at least {least}, not {value!r}.")
 
 
-def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
-    """Weights as float64, or None."""
+def check_weights(sample_weight: Any, n_rows: int, n_components: int = 1) -> np.ndarray | None:
+    """Weights as float64, of which as many as there are components are not 0, or None."""
     if sample_weight is None:
         return None
     weights = check_array(
@@ -30,4 +30,8 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
         raise ValueError(f"sample_weight must not be negative, but is {weights[row]} in row {row}.")
     if not weights.sum() > 0:
         raise ValueError("sample_weight is zero for all rows: there is nothing to fit.")
+    if np.count_nonzero(weights) < n_components:
+        raise ValueError(
+            f"Expected at least {n_components} rows with a weight, one a component, not {np.count_nonzero(weights)}."
+        )
     return np.asarray(weights)

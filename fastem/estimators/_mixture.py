@@ -21,7 +21,7 @@ from fastem.estimators._talk import Talk
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
 from fastem.memory import require_memory
 from fastem.persistence import save
-from fastem.sources import ArraySource, Source, block_rows, is_path, open_source, write_npy
+from fastem.sources import ArraySource, NpySource, Source, block_rows, is_path, open_source, write_npy
 from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
 from fastem.threads import available_threads
 
@@ -32,8 +32,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     """Base of the mixtures with independent labels."""
 
     @abstractmethod
-    def _make_model(self) -> MixtureModel:
-        """The model that the constructor's arguments describe."""
+    def _make_model(self, n_components: int) -> MixtureModel:
+        """The model that the constructor's arguments describe, with so many components."""
 
     @abstractmethod
     def _check_start(self, n_features: int) -> None:
@@ -86,13 +86,18 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
             If a file changes during the fit.
         """
         self._check_parameters()
-        source = self._open(X, reset=True)
-        model = self._make_model()
-        shape = self._shape(source)
-        self._check_size(source, model, shape)
-        self._check_start(source.n_features)
-        data = Data(source, check_weights(sample_weight, source.n_rows))
-        self._run_all(model, data, shape)
+        seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
+        try:
+            source = self._open(X, reset=True)
+            model = self._make_model(self.n_components)
+            shape = self._shape(source)
+            self._check_size(source, model, shape)
+            self._check_start(source.n_features)
+            data = Data(source, check_weights(sample_weight, source.n_rows, self.n_components))
+            self._run_all(model, data, shape)
+        except BaseException:
+            _restore(self, seen)
+            raise
         return self
 
     def fit_predict(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> np.ndarray:
@@ -200,7 +205,13 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     ) -> Iterator[tuple[Mixture, DeathPolicy]]:
         """Starting parameters of each run, with the policy that counts its deaths."""
         if warm:
-            yield self._fitted(), DeathPolicy(self.n_components)
+            params = self._fitted()
+            if len(params.weights) != self.n_components or data.source.n_features != self.means_.shape[1]:
+                raise ValueError(
+                    "warm_start goes on with the components and columns of the last fit, which were "
+                    f"{len(params.weights)} and {self.means_.shape[1]}. Set warm_start=False."
+                )
+            yield params, DeathPolicy(self.n_components)
         elif not self._needs_responsibilities():
             yield self._override(None), DeathPolicy(self.n_components)
         elif _is_array(self.init_params) or (data.source.n_rows <= EXACT_ROWS and not self.n_screen):
@@ -294,7 +305,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     def _infer(self, X: Any, out: Any, what: str) -> Any:
         check_is_fitted(self)
         source = self._open(X, reset=False)
-        n, k = source.n_rows, self.n_components
+        n, k = source.n_rows, len(self.weights_)
         kinds: dict[str, tuple[tuple[int, ...], Any]] = {
             "labels": ((n,), np.dtype(np.int64)),
             "resp": ((n, k), source.dtype),
@@ -302,6 +313,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         }
         wanted, dtype = kinds[what]
         if is_path(out):
+            if isinstance(source, NpySource) and source.is_at(out):
+                raise ValueError(f"out={str(out)!r} is the file that the data come from.")
             with write_npy(out, wanted, dtype) as append:
                 for _, values in self._inferred(source, what, wanted[1:], dtype):
                     append(values)
@@ -311,10 +324,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
                 math.prod(wanted) * dtype.itemsize, f"The result of {wanted} {dtype}", "Give a path as out=."
             )
             out = np.empty(wanted, dtype)
-        elif not isinstance(out, np.ndarray) or out.shape != wanted:
-            raise ValueError(
-                f"out must be a path or an array of shape {wanted}, not {getattr(out, 'shape', type(out))}."
-            )
+        elif not _takes(out, wanted, dtype):
+            raise ValueError(f"out must be a path or a writeable array of shape {wanted} for {dtype}.")
         for first, values in self._inferred(source, what, wanted[1:], dtype):
             out[first : first + len(values)] = values
         return out
@@ -323,13 +334,13 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """First row and results of the rows, piece by piece."""
-        walk = self._make_model().infer(self._fitted(), self._shape(source))
-        nothing = Output(
-            np.empty(0), np.empty((0, self.n_components), source.dtype), np.empty(0, np.int64)
-        )  # fmt: skip
+        params = self._fitted()
+        k = len(params.weights)
+        walk = self._make_model(k).infer(params, self._shape(source))
+        nothing = Output(np.empty(0), np.empty((0, k), source.dtype), np.empty(0, np.int64))
         data = Data(source)
         for first, block, _ in data.blocks():
-            size = block_rows(max(self.n_components, source.n_features), source.dtype)
+            size = block_rows(max(k, source.n_features), source.dtype)
             for start in range(0, len(block), size):
                 rows = block[start : start + size]
                 values = np.empty((len(rows), *tail), dtype)
@@ -403,7 +414,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         source = self._open(X, reset=False)
         weights = check_weights(sample_weight, source.n_rows)
         doubt = 0.0
-        for first, resp in self._inferred(source, "resp", (self.n_components,), source.dtype):
+        for first, resp in self._inferred(source, "resp", (len(self.weights_),), source.dtype):
             surprise = -np.log(resp.max(axis=1), dtype=np.float64)
             doubt += float(surprise.sum() if weights is None else surprise @ weights[first : first + len(resp)])
         return self.bic(source, sample_weight=sample_weight) + 2 * doubt
@@ -412,7 +423,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         check_is_fitted(self)
         source = self._open(X, reset=False)
         data = Data(source, check_weights(sample_weight, source.n_rows))
-        stats = accumulate(self._make_model(), self._fitted(), data, self._shape(source))
+        params = self._fitted()
+        stats = accumulate(self._make_model(len(params.weights)), params, data, self._shape(source))
         return float(stats.labels.log_likelihood), float(stats.labels.weight)
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -433,10 +445,11 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, not {n_samples}.")
         rng = check_random_state(self.random_state)
-        params, family = self._fitted(), self._make_model().family
+        params = self._fitted()
+        family = self._make_model(len(params.weights)).family
         counts = rng.multinomial(n_samples, params.weights)
         draws = [family.sample(params.components, k, int(n), rng) for k, n in enumerate(counts)]
-        return np.vstack(draws), np.repeat(np.arange(self.n_components), counts)
+        return np.vstack(draws), np.repeat(np.arange(len(counts)), counts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that `fastem.load` reads.
@@ -461,8 +474,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         else:
             array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
             source = ArraySource(array)
-        least = max(self.n_components, 2) if reset else 1
-        if source.n_rows < least:
+        if source.n_rows < (2 if reset else 1):
+            raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
+        if reset and source.n_rows < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
                 f"n_samples = {source.n_rows}."
@@ -474,6 +488,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
             raise ValueError("The data have no columns.")
         if reset:
             self.n_features_in_ = source.n_features
+            self.__dict__.pop("feature_names_in_", None)
         elif source.n_features != self.n_features_in_:
             raise ValueError(
                 f"X has {source.n_features} features, but {type(self).__name__} is expecting "
@@ -484,8 +499,10 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         return Shape(source.n_features, source.dtype, available_threads(self.n_threads))
 
     def _check_size(self, source: Source, model: MixtureModel, shape: Shape) -> None:
+        looked_at = source.n_rows if _is_array(self.init_params) else sample_size(self.n_components)
+        start = min(source.n_rows, looked_at) * (self.n_components + 2 * source.n_features) * shape.dtype.itemsize
         require_memory(
-            model.memory(shape),
+            model.memory(shape) + (start if self._needs_responsibilities() else 0),
             f"A fit of {self.n_components} components to {source.n_features} features",
             "Use fewer components, fewer features, fewer threads (n_threads=1), or covariance_type='diag'.",
         )
@@ -508,3 +525,21 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
 
 def _is_array(init_params: Any) -> bool:
     return not isinstance(init_params, str) and not callable(init_params)
+
+
+def _restore(model: Any, attributes: dict[str, Any]) -> None:
+    """Set attributes back; None means that there was none."""
+    for name, value in attributes.items():
+        if value is None:
+            model.__dict__.pop(name, None)
+        else:
+            setattr(model, name, value)
+
+
+def _takes(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return (
+        isinstance(out, np.ndarray)
+        and out.shape == shape
+        and out.flags.writeable
+        and np.can_cast(dtype, out.dtype, "same_kind")
+    )

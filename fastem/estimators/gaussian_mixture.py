@@ -174,8 +174,8 @@ default='kmeans'
     def _family(self) -> GaussianFamily:
         return FAMILIES[self.covariance_type](float(self.reg_covar))
 
-    def _make_model(self) -> MixtureModel:
-        return MixtureModel(self._family(), self.n_components)
+    def _make_model(self, n_components: int) -> MixtureModel:
+        return MixtureModel(self._family(), n_components)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -189,6 +189,10 @@ default='kmeans'
 
     def _fitted(self) -> Mixture:
         components = Gaussian(self.means_, self.covariances_, self.precisions_cholesky_)
+        k, d = len(self.weights_), np.shape(self.means_)[-1]
+        shape = self._family().covariance_shape(k, d)
+        if [np.shape(field) for field in components] != [(k, d), shape, shape]:
+            raise ValueError("The fitted parameters do not have the shapes of covariance_type: fit again.")
         return Mixture(
             np.asarray(self.weights_, dtype=np.float64),
             Gaussian(*(np.asarray(field, dtype=np.float64) for field in components)),

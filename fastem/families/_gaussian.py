@@ -8,12 +8,12 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastem.family import Family, Maximized, Prepared
+from fastem.family import DegenerateError, Family, Maximized, Prepared
 from fastem.simd import splat
 from fastem.statistics import zeros
 
 __all__ = [
-    "Gaussian", "GaussianFamily", "GaussianStatistics", "Moments", "SingularCovarianceError",
+    "Gaussian", "GaussianFamily", "GaussianStatistics", "Moments",
     "centred", "raise_singular", "require_positive",
 ]  # fmt: skip
 
@@ -52,10 +52,6 @@ class Moments(NamedTuple):
     means: np.ndarray
 
 
-class SingularCovarianceError(ValueError):
-    """A covariance is not positive definite."""
-
-
 # --- kernels ----------------------------------------------------------------------------------
 
 
@@ -86,7 +82,6 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         Added to the diagonal of the covariances.
     """
 
-    parameters = Gaussian
     has_own_covariances: ClassVar[bool] = True
 
     def __init__(self, reg_covar: float = 1e-6):
@@ -114,7 +109,7 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
 
     @abstractmethod
     def factor(self, covariances: np.ndarray) -> np.ndarray:
-        """Factors of the inverse covariances; raises `SingularCovarianceError`."""
+        """Factors of the inverse covariances; raises `DegenerateError`."""
 
     @abstractmethod
     def invert(self, precisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -246,7 +241,7 @@ def require_positive(variances: np.ndarray) -> None:
 def raise_singular(components: Any) -> NoReturn:
     """Raise scikit-learn's error about covariances, with the components' numbers."""
     names = ", ".join(str(k) for k in components)
-    raise SingularCovarianceError(
+    raise DegenerateError(
         "Fitting the mixture model failed because some components have ill-defined empirical "
         f"covariance (component {names}; for instance caused by singleton or collapsed samples). "
         "Try to decrease the number of components, increase reg_covar, or scale the input data."

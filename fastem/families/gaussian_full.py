@@ -43,7 +43,6 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class GaussianFull(GaussianFamily):
-    name = "gaussian_full"
     kernel_parameters = FullKernel
 
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:

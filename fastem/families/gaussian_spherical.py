@@ -33,7 +33,6 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class GaussianSpherical(IndependentGaussian):
-    name = "gaussian_spherical"
     kernel_parameters = SphericalKernel
 
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:

@@ -42,7 +42,6 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class GaussianTied(GaussianFamily):
-    name = "gaussian_tied"
     kernel_parameters = TiedKernel
     has_own_covariances = False
 

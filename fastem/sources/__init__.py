@@ -49,4 +49,9 @@ def open_source(data: Any) -> Source:
         return data
     if is_path(data):
         return NpySource(data)
-    return ArraySource(np.asarray(data))
+    array = np.asarray(data)
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"fastem needs a table of real numbers with rows and columns, not {array.dtype} of shape {array.shape}."
+        )
+    return ArraySource(array)

@@ -45,6 +45,10 @@ class NpySource(Source):
                 "Write the file again."
             )
 
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a path leads to this file."""
+        return Path(path).exists() and Path(path).samefile(self.path)
+
     def read(self, first: int, count: int) -> np.ndarray:
         with self._opened() as file:
             buffer = self._fill(file, first, self._buffer(count))
