@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import config, njit, types
+from numba import njit, types
 from numba.extending import overload
 
 __all__ = ["Twins", "add_statistics", "compile_pass", "implements", "log_density"]
@@ -108,7 +108,7 @@ def _sources(make: Kernel, params: type) -> list[Path]:
 
 
 def _digest(files: list[Path]) -> str:
-    digest = hashlib.sha256(str(config.ENABLE_AVX).encode())
+    digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.exists() else b"")
     return digest.hexdigest()[:16]

@@ -79,7 +79,11 @@ class Fit:
     changes: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     falls: list[int] = field(default_factory=list)
-    objective: float = -np.inf
+
+    @property
+    def objective(self) -> float:
+        """The last objective, before the last M-step."""
+        return self.objectives[-1] if self.objectives else -np.inf
 
     @property
     def converged(self) -> bool:
@@ -183,5 +187,4 @@ def run(
             fit.reason = StopReason.CONVERGED
             break
         previous = objective
-    fit.objective = fit.objectives[-1] if fit.objectives else -np.inf
     return fit
