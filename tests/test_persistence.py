@@ -45,7 +45,7 @@ def _refused(tmp_path, content):
 
 def test_other_programs_can_read_the_layout(content):
     header, body = _split(content)
-    assert header["means_" if "means_" in header else "fitted.means_"]["dtype"] == "F64"
+    assert header["fitted.means_"]["dtype"] == "F64"
     entry = header["fitted.weights_"]
     begin, end = entry["data_offsets"]
     np.testing.assert_allclose(np.frombuffer(body[begin:end]).sum(), 1)
@@ -149,12 +149,36 @@ def test_settings_that_do_not_belong(tmp_path, content, part, name, value):
     _refused(tmp_path, _join(header, body))
 
 
-def test_missing_attributes(tmp_path, content):
+def _without(content, name):
+    """The file without one array; those behind it move up."""
     header, body = _split(content)
-    last = max(header, key=lambda name: header[name].get("data_offsets", [0])[0])
-    begin = header.pop(last)["data_offsets"][0]
-    if last.startswith("fitted.history_"):
-        _refused(tmp_path, _join(header, body[:begin]))
+    begin, end = header.pop(name)["data_offsets"]
+    for key, entry in header.items():
+        if key != "__metadata__" and entry["data_offsets"][0] >= end:
+            entry["data_offsets"] = [offset - (end - begin) for offset in entry["data_offsets"]]
+    return _join(header, body[:begin] + body[end:])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_", "lower_bounds_", "deaths_",
+     "history_.objective", "history_.change", "history_.seconds"],
+)  # fmt: skip
+def test_missing_arrays(tmp_path, content, name):
+    _refused(tmp_path, _without(content, f"fitted.{name}"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["converged_", "stop_reason_", "n_iter_", "lower_bound_", "log_likelihood_", "n_parameters_", "fit_seconds_",
+     "n_features_in_"],
+)  # fmt: skip
+def test_missing_values(tmp_path, content, name):
+    header, body = _split(content)
+    values = json.loads(header["__metadata__"]["fitted"])
+    del values[f"fitted.{name}"]
+    header["__metadata__"]["fitted"] = json.dumps(values)
+    _refused(tmp_path, _join(header, body))
 
 
 def test_checksum_is_needed(tmp_path, content):

@@ -219,6 +219,10 @@ default='kmeans'
             raise ValueError("precisions_ do not belong to precisions_cholesky_.")
         if not np.isfinite(family.log_determinants(self.precisions_cholesky_, d)).all():
             raise ValueError("precisions_cholesky_ are not factors of precisions.")
+        scalars = ("converged_", "stop_reason_", "lower_bound_", "log_likelihood_", "n_parameters_", "fit_seconds_")
+        missing = [name for name in scalars if not hasattr(self, name)]
+        if missing or set(self.history_) != {"objective", "change", "seconds"}:
+            raise ValueError(f"attributes or parts of history_ are missing: {', '.join(missing)}")
         history = {len(self.lower_bounds_), *(len(values) for values in self.history_.values())}
         if history != {self.n_iter_}:
             raise ValueError("history_ does not belong to n_iter_.")
