@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from fastem.estimators.gaussian_mixture import GaussianMixture
     from fastem.persistence import ModelFileError, load
     from fastem.progress import Progress
-    from fastem.sources import DataChangedError, open_source
+    from fastem.sources import DataChangedError
+    from fastem.sources import open_source as open
 
 __version__ = "0.1.0"
 
@@ -24,7 +25,7 @@ __all__ = [
     "ModelFileError",
     "Progress",
     "load",
-    "open_source",
+    "open",
     "plot",
     "show_versions",
 ]
@@ -36,7 +37,7 @@ _HOMES = {
     "ModelFileError": "fastem.persistence",
     "Progress": "fastem.progress",
     "load": "fastem.persistence",
-    "open_source": "fastem.sources",
+    "open": "fastem.sources",
     "show_versions": "fastem.diagnostics",
 }
 
@@ -46,7 +47,7 @@ def __getattr__(name: str) -> Any:
         return import_module("fastem.plot")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastem' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES[name]), "open_source" if name == "open" else name)
 
 
 def __dir__() -> list[str]:

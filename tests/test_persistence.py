@@ -9,7 +9,7 @@ import pytest
 
 import fastem
 from fastem import GaussianMixture
-from fastem.persistence import ModelFileError, _digest
+from fastem.container import ModelFileError, _digest
 
 X = np.random.default_rng(0).normal(size=(300, 2))
 

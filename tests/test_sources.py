@@ -164,15 +164,15 @@ def test_an_interrupted_result_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize("data", [np.zeros(3), np.zeros((3, 2), complex), np.array([["a"]])])
 def test_open_source_refuses_what_is_no_table(data):
     with pytest.raises(ValueError, match="table of real numbers"):
-        fastem.open_source(data)
+        fastem.open(data)
 
 
 def test_open_source(tmp_path):
     X = RNG.normal(size=(100, 2))
     np.save(tmp_path / "X.npy", X)
     for data in (X, tmp_path / "X.npy", str(tmp_path / "X.npy")):
-        source = fastem.open_source(data)
-        assert fastem.open_source(source) is source
+        source = fastem.open(data)
+        assert fastem.open(source) is source
         np.testing.assert_array_equal(source.read(10, 5), X[10:15])
         rows = source.sample_rows(20, n_chunks=4)
         assert np.all(np.diff(rows) > 0) and len(rows) == 20 and rows[-1] == 99

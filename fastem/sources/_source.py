@@ -1,16 +1,24 @@
 """What a data source is: rows that can be walked through in blocks, as often as needed."""
 
+import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fastem.tiles import tile_rows
 
-__all__ = ["BUFFER_BYTES", "DataChangedError", "Source", "block_rows", "convert", "kernel_dtype"]
+__all__ = ["DataChangedError", "Fill", "Source", "block_rows", "kernel_dtype", "read_only", "require_real"]
 
 BUFFER_BYTES = 8 * 2**20
+_BUFFERS = 3
+
+Fill = Callable[[int, np.ndarray], None]
 
 
 class DataChangedError(RuntimeError):
@@ -20,28 +28,82 @@ class DataChangedError(RuntimeError):
 class Source(ABC):
     """Rows of equal length, in float64 or float32 as kernels read them.
 
+    A new kind of source says how many rows there are and how to fill an array with some of them;
+    all else follows.
+
     Attributes
     ----------
     n_rows, n_features : int
     dtype : numpy.dtype
         float32 where the data are float32, else float64.
+    names : list of str or None
+        Names of the columns.
+    row_bytes : int
+        Bytes that a row takes where it lies, for the display of progress.
     """
 
     n_rows: int
     n_features: int
     dtype: np.dtype[Any]
+    names: list[str] | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        return self.n_features * self.dtype.itemsize
 
     @abstractmethod
+    def reading(self) -> AbstractContextManager[Fill]:
+        """Open the data.
+
+        Yields a function ``fill(first, out)`` that fills `out`, a C-contiguous array
+        (count, n_features) of `dtype`, with the rows from number `first` on. It is called by one
+        thread at a time, mostly with increasing numbers.
+        """
+
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a path leads to a file that the rows come from."""
+        return False
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Facts by which other data are told apart, to be compared with those of a checkpoint."""
+        rows = self.take(self.sample_rows(4096, n_chunks=64))
+        return self._facts() | {"content": hashlib.sha256(rows.tobytes()).hexdigest()}
+
+    def _facts(self) -> dict[str, Any]:
+        return {"rows": self.n_rows, "columns": self.n_features, "dtype": str(self.dtype)}
+
     def read(self, first: int, count: int) -> np.ndarray:
         """Rows ``first:first + count`` as a C-contiguous array of `dtype` that the caller may keep."""
+        rows = np.empty((count, self.n_features), self.dtype)
+        with self.reading() as fill:
+            fill(first, rows)
+        return rows
 
-    @abstractmethod
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Walk through all rows, block by block.
+        """Walk through all rows, block by block, reading ahead in the background.
 
         A block comes with the number of its first row, a multiple of a tile's rows, and is valid
         until the next one is asked for.
         """
+        size = min(block_rows(self.n_features, self.dtype), self.n_rows)
+        firsts = range(0, self.n_rows, max(size, 1))
+        buffers = [np.empty((size, self.n_features), self.dtype) for _ in range(min(_BUFFERS, len(firsts)))]
+        with self.reading() as fill, ThreadPoolExecutor(1, "fastem-reader") as reader:
+
+            def ask(i: int) -> Future[np.ndarray]:
+                rows = buffers[i % _BUFFERS][: self.n_rows - firsts[i]]
+                return reader.submit(lambda: fill(firsts[i], rows) or rows)
+
+            pending = [ask(i) for i in range(min(_BUFFERS - 1, len(firsts)))]
+            try:
+                for i, first in enumerate(firsts):
+                    rows = pending.pop(0).result()
+                    if i + _BUFFERS - 1 < len(firsts):
+                        pending.append(ask(i + _BUFFERS - 1))
+                    yield first, read_only(rows)
+            finally:
+                for future in pending:
+                    future.cancel()
 
     def sample_rows(self, count: int, n_chunks: int = 100) -> np.ndarray:
         """Numbers of about `count` rows, in chunks spread evenly: random rows of a file are slow."""
@@ -53,13 +115,26 @@ class Source(ABC):
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The rows of given increasing numbers, read in runs of neighbours."""
-        runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-        return np.concatenate([self.read(int(run[0]), len(run)) for run in runs])
+        taken = np.empty((len(rows), self.n_features), self.dtype)
+        cuts = [0, *(np.flatnonzero(np.diff(rows) > 1) + 1), len(rows)]
+        with self.reading() as fill:
+            for begin, end in pairwise(cuts):
+                fill(int(rows[begin]), taken[begin:end])
+        return taken
 
 
-def kernel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which kernels read data of a dtype."""
-    return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize == 4 else np.float64)
+def kernel_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which kernels read data of some dtypes: float32 if all are, else float64."""
+    single = all(dtype.kind == "f" and dtype.itemsize == 4 for dtype in dtypes)
+    return np.dtype(np.float32 if single and dtypes else np.float64)
+
+
+def require_real(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    """Raise ValueError unless an array of this shape and dtype is a table of real numbers."""
+    if len(shape) != 2:
+        raise ValueError(f"{where} holds an array of shape {shape}: fastem needs two dimensions, rows and columns.")
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise ValueError(f"{where} holds {dtype}: fastem reads real numbers of up to 64 bits.")
 
 
 def block_rows(n_features: int, dtype: np.dtype[Any]) -> int:
@@ -68,8 +143,8 @@ def block_rows(n_features: int, dtype: np.dtype[Any]) -> int:
     return max(1, BUFFER_BYTES // (n_features * dtype.itemsize * tile)) * tile
 
 
-def convert(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Rows as a read-only C-contiguous array of a native dtype, without a copy if they are."""
-    converted = np.ascontiguousarray(rows, dtype=dtype).view()
-    converted.flags.writeable = False
-    return converted
+def read_only(rows: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to, as kernels expect it."""
+    view = rows.view()
+    view.flags.writeable = False
+    return view

@@ -1,10 +1,11 @@
 """Arrays in memory, of any dtype and layout, and memory-mapped arrays."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from fastem.sources._source import Source, block_rows, convert, kernel_dtype
+from fastem.sources._source import Fill, Source, kernel_dtype, read_only
 
 __all__ = ["ArraySource"]
 
@@ -24,10 +25,15 @@ class ArraySource(Source):
             array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned
         )  # fmt: skip
 
-    def read(self, first: int, count: int) -> np.ndarray:
-        return np.array(self.array[first : first + count], dtype=self.dtype, order="C")
+    @contextmanager
+    def reading(self) -> Iterator[Fill]:
+        def fill(first: int, out: np.ndarray) -> None:
+            out[...] = self.array[first : first + len(out)]
+
+        yield fill
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        size = self.n_rows if self._is_canonical else block_rows(self.n_features, self.dtype)
-        for first in range(0, self.n_rows, size):
-            yield first, convert(np.asarray(self.array[first : first + size]), self.dtype)
+        if not self._is_canonical:
+            yield from super().blocks()
+        elif self.n_rows:
+            yield 0, read_only(np.asarray(self.array))

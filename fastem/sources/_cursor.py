@@ -1,0 +1,64 @@
+"""Rows from an iterator of arrays, cut anew."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from fastem.sources._source import DataChangedError
+
+__all__ = ["Cursor"]
+
+
+class Cursor:
+    """Fills arrays with rows of data that come in parts, one after the other.
+
+    Parameters
+    ----------
+    parts : callable
+        ``parts(row)`` iterates over arrays (any, n_features) from a row on at which parts begin.
+    begin : callable
+        ``begin(row)`` is the last such row that is not behind `row`.
+    """
+
+    def __init__(self, parts: Callable[[int], Iterator[np.ndarray]], begin: Callable[[int], int] = lambda row: 0):
+        self._open = parts
+        self._begin = begin
+        self._parts: Iterator[np.ndarray] = iter(())
+        self._part: np.ndarray | None = None
+        self._first = 0  # number of the first row of the part
+
+    def __call__(self, first: int, out: np.ndarray) -> None:
+        """Fill `out` with the rows from number `first` on."""
+        begin = self._begin(first)
+        if self._part is None or first < self._first or begin > self._first + len(self._part):
+            self.close()
+            self._parts = self._open(begin)
+            self._first, self._part = begin, self._next()
+        filled = 0
+        while filled < len(out):
+            skip = first + filled - self._first
+            if skip < len(self._part):
+                rows = self._part[skip : skip + len(out) - filled]
+                out[filled : filled + len(rows)] = rows
+                filled += len(rows)
+            else:
+                self._first += len(self._part)
+                self._part = self._next()
+
+    def is_at_end(self) -> bool:
+        """Whether no row follows the part that was read last."""
+        return all(len(part) == 0 for part in self._parts)
+
+    def close(self) -> None:
+        """Let go of the iterator."""
+        close = getattr(self._parts, "close", None)
+        if close is not None:
+            close()
+
+    def _next(self) -> np.ndarray:
+        try:
+            return next(self._parts)
+        except StopIteration:
+            raise DataChangedError(
+                f"The data end at row {self._first}, before the last row they had when they were opened."
+            ) from None

@@ -1,0 +1,85 @@
+"""Dask arrays and data frames."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastem.sources._cursor import Cursor
+from fastem.sources._source import Fill, Source, kernel_dtype, require_real
+from fastem.sources.array import ArraySource
+from fastem.sources.columns import column_indices
+from fastem.sources.frame import FrameSource, is_frame
+
+__all__ = ["DaskSource", "is_dask", "partition_source"]
+
+
+def is_dask(data: Any) -> bool:
+    """Whether data are a collection of Dask."""
+    return type(data).__module__.partition(".")[0] in ("dask", "dask_expr") and hasattr(data, "__dask_graph__")
+
+
+def partition_source(partition: Any) -> Source:
+    """A computed partition, an array or a frame, as a source."""
+    return FrameSource(partition) if is_frame(partition) else ArraySource(np.asarray(partition))
+
+
+class DaskSource(Source):
+    """Rows of a Dask array or data frame.
+
+    Partitions whose lengths are not known are computed once to count their rows.
+
+    Attributes
+    ----------
+    partitions : list of dask.delayed.Delayed
+    starts : ndarray of shape (n_partitions + 1,)
+        Number of the first row of each partition, and of rows.
+    """
+
+    def __init__(self, collection: Any, columns: Sequence[Any] | None = None):
+        if hasattr(collection, "divisions"):
+            if columns is not None:
+                names = list(collection.columns)
+                collection = collection[[names[j] for j in column_indices(columns, len(names), names)]]
+            self._describe_frame(collection)
+        else:
+            require_real(collection.shape, collection.dtype, "The Dask array")
+            if columns is not None:
+                collection = collection[:, column_indices(columns, collection.shape[1], None)]
+            self._describe_array(collection)
+        self.n_rows = int(self.starts[-1])
+
+    def _describe_array(self, array: Any) -> None:
+        if np.isnan(array.shape[0]):
+            array = array.compute_chunk_sizes()
+        if array.numblocks[1] > 1:
+            array = array.rechunk({1: -1})
+        self.n_features, self.dtype = int(array.shape[1]), kernel_dtype(array.dtype)
+        self.partitions = list(array.to_delayed().ravel())
+        self.starts = np.cumsum([0, *array.chunks[0]])
+
+    def _describe_frame(self, frame: Any) -> None:
+        head = FrameSource(frame._meta)
+        self.n_features, self.dtype, self.names = head.n_features, head.dtype, head.names
+        self.partitions = frame.to_delayed()
+        self.starts = np.cumsum([0, *frame.map_partitions(len).compute()])
+
+    def fingerprint(self) -> dict[str, Any]:
+        return Source.fingerprint(self) if self.n_rows <= 4096 else self._facts() | {"starts": self.starts.tolist()}
+
+    @contextmanager
+    def reading(self) -> Iterator[Fill]:
+        cursor = Cursor(self._parts, lambda row: int(self.starts[self._partition_of(row)]))
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def _partition_of(self, row: int) -> int:
+        return int(np.searchsorted(self.starts[:-1], row, side="right")) - 1
+
+    def _parts(self, row: int) -> Iterator[np.ndarray]:
+        for delayed in self.partitions[self._partition_of(row) :]:
+            part = partition_source(delayed.compute())
+            yield part.array if isinstance(part, ArraySource) else part.read(0, part.n_rows)

@@ -1,0 +1,93 @@
+"""Streams: anything that gives the same arrays each time it is iterated over."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastem.sources._cursor import Cursor
+from fastem.sources._source import DataChangedError, Fill, Source, kernel_dtype, require_real
+from fastem.sources.array import ArraySource
+from fastem.sources.columns import column_indices
+from fastem.sources.frame import FrameSource, is_frame
+
+__all__ = ["IterableSource"]
+
+
+class IterableSource(Source):
+    """Rows of arrays or frames that come one after the other, from the start in each pass.
+
+    One pass counts the rows when the source is made.
+
+    Parameters
+    ----------
+    function : callable
+        Returns a fresh iterator of arrays (any, n_features), or of frames.
+    columns : sequence of int or str, optional
+        Default: all.
+
+    Raises
+    ------
+    ValueError
+        If a part is not a table of real numbers, or has other columns than the first.
+    """
+
+    def __init__(self, function: Callable[[], Iterable[Any]], columns: Sequence[Any] | None = None):
+        self.function, self.columns = function, columns
+        self.n_rows, dtypes, digest = 0, [], hashlib.sha256()
+        for number, part in enumerate(self._sources()):
+            if number == 0:
+                self.n_features, self.names = part.n_features, part.names
+            self._check_columns(number, part)
+            self.n_rows += part.n_rows
+            dtypes.append(part.dtype)
+            digest.update(part.read(0, min(part.n_rows, 16)).tobytes())
+        if not dtypes:
+            raise ValueError("The iterator gave no arrays: there are no rows.")
+        self.dtype = kernel_dtype(*dtypes)
+        self._digest = digest.hexdigest()
+
+    def fingerprint(self) -> dict[str, Any]:
+        return self._facts() | {"content": self._digest}
+
+    @contextmanager
+    def reading(self) -> Iterator[Fill]:
+        cursor = Cursor(self._parts)
+        reached = 0
+
+        def fill(first: int, out: np.ndarray) -> None:
+            nonlocal reached
+            cursor(first, out)
+            reached = max(reached, first + len(out))
+
+        try:
+            yield fill
+            if reached == self.n_rows and not cursor.is_at_end():
+                raise DataChangedError(f"The iterator gave {self.n_rows} rows the first time, and more now.")
+        finally:
+            cursor.close()
+
+    def _sources(self) -> Iterator[Source]:
+        for number, part in enumerate(self.function()):
+            if is_frame(part):
+                yield FrameSource(part, self.columns)
+                continue
+            array = np.asarray(part)
+            require_real(array.shape, array.dtype, f"Part {number} of the iterator")
+            if self.columns is not None:
+                array = array[:, column_indices(self.columns, array.shape[1], None)]
+            yield ArraySource(array)
+
+    def _parts(self, row: int) -> Iterator[np.ndarray]:
+        for number, part in enumerate(self._sources()):
+            self._check_columns(number, part)
+            yield part.array if isinstance(part, ArraySource) else part.read(0, part.n_rows)
+
+    def _check_columns(self, number: int, part: Source) -> None:
+        if part.n_features != self.n_features or part.names != self.names:
+            raise ValueError(
+                f"Part {number} of the iterator has {part.n_features} columns {part.names or ''}, but part 0 has "
+                f"{self.n_features} {self.names or ''}."
+            )
