@@ -76,7 +76,7 @@ SEPARATED = (1_000_000, 10, 10, 10)
 
 
 def fastem(problem: Problem, n_threads: int | None = None) -> Iterate:
-    from fastem.em import Data, run
+    from fastem.em import Data, Fit, run
     from fastem.estimators.gaussian_mixture import FAMILIES
     from fastem.families._gaussian import Gaussian
     from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
@@ -91,7 +91,7 @@ def fastem(problem: Problem, n_threads: int | None = None) -> Iterate:
 
     def iterate() -> float:
         began = time.perf_counter()
-        run(model, params, data, shape, policy=DeathPolicy(0), tol=0, max_iter=1)
+        run(model, Fit(params), data, shape, policy=DeathPolicy(0), tol=0, max_iter=1)
         return time.perf_counter() - began
 
     return iterate

@@ -78,6 +78,14 @@ class Family(ABC, Generic[Params, Stats]):
         """
 
     @abstractmethod
+    def expected(self, params: Params, counts: np.ndarray) -> Stats:
+        """Statistics, about `params`, of data that follow `params`; `counts` is the weight of each component."""
+
+    def move(self, stats: Stats, counts: np.ndarray, about: Params, to: Params) -> Stats:
+        """Statistics about `to` from those about `about`: the same ones, if they have no reference point."""
+        return stats
+
+    @abstractmethod
     def split(self, params: Params, into: int, source: int, rng: np.random.RandomState) -> Params:
         """`params` with component `into` replaced by a displaced copy of component `source`."""
 

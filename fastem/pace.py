@@ -1,6 +1,6 @@
 """How much work one launch of a kernel gets: launches cannot be interrupted, so they are short."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 __all__ = ["Pace"]
@@ -13,6 +13,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.tiles = 64
+        self.after_launch: Callable[[float], None] | None = None  # gets the tiles of the launch
 
     def by_rows(self, n_tiles: int) -> Iterator[tuple[int, int]]:
         """First tile and end of launches over all tiles of a block."""
@@ -45,5 +46,7 @@ class Pace:
 
     def _learn(self, tiles: float, seconds: float) -> None:
         """Change the size of a launch by at most a factor of 8."""
+        if self.after_launch is not None:
+            self.after_launch(tiles)
         wanted = tiles * SECONDS_PER_LAUNCH / max(seconds, 1e-9)
         self.tiles = max(1, int(min(max(wanted, self.tiles / 8), self.tiles * 8)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.em import Data, accumulate, run
+from fastem.em import Data, Fit, accumulate, run
 from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape, Statistics
 from fastem.sources import ArraySource
@@ -158,7 +158,7 @@ def screen(
         resp = responsibilities(method, seen, model.n_components, rng, sample_weight)
         try:
             params = from_responsibilities(model, data, resp, policy, shape)
-            fit = run(model, params, data, shape, policy=policy, tol=0.0, max_iter=SCREENING_ITERATIONS)
+            fit = run(model, Fit(params), data, shape, policy=policy, tol=0.0, max_iter=SCREENING_ITERATIONS)
         except DegenerateError as error:
             failure = error
             continue

@@ -3,11 +3,12 @@
 While a pass runs, every array has a leading axis of lanes; `add_lanes` ends it.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["add_lanes", "zeros"]
+__all__ = ["add", "add_lanes", "blend", "scale", "zeros"]
 
 Statistics = TypeVar("Statistics", bound=tuple[Any, ...])
 
@@ -20,3 +21,22 @@ def zeros(kind: type[Statistics], lanes: int, **shapes: tuple[int, ...]) -> Stat
 def add_lanes(stats: Statistics) -> Statistics:
     """Sum over the lanes, in an order that depends on the shapes alone."""
     return type(stats)(*(np.add.reduce(field, axis=0) for field in stats))
+
+
+def add(a: Statistics, b: Statistics) -> Statistics:
+    """Statistics of two data sets together; fields may be NamedTuples again."""
+    return _zip(np.add, a, b)
+
+
+def scale(stats: Statistics, factor: float) -> Statistics:
+    """Statistics of the same data with all weights multiplied."""
+    return _zip(lambda field, _: factor * field, stats, stats)
+
+
+def blend(old: Statistics, new: Statistics, step: float) -> Statistics:
+    """``(1 - step) old + step new``."""
+    return _zip(lambda a, b: (1 - step) * a + step * b, old, new)
+
+
+def _zip(combine: Callable[[Any, Any], Any], a: Statistics, b: Statistics) -> Statistics:
+    return type(a)(*(_zip(combine, x, y) if isinstance(x, tuple) else combine(x, y) for x, y in zip(a, b, strict=True)))

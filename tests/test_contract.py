@@ -1,6 +1,7 @@
 """What every registered model promises, whatever its family."""
 
 import pickle
+from contextlib import contextmanager
 
 import joblib
 import numpy as np
@@ -146,8 +147,12 @@ class _Cut(Source):
         self.dtype = array.dtype
         self.tiles = tiles
 
-    def read(self, first, count):
-        return self.array[first : first + count].copy()
+    @contextmanager
+    def reading(self):
+        def fill(first, out):
+            out[...] = self.array[first : first + len(out)]
+
+        yield fill
 
     def blocks(self):
         first = 0

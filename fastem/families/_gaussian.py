@@ -100,6 +100,14 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         """Precisions of standard normals."""
 
     @abstractmethod
+    def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Second moments, in the shape of one lane's, of components with these covariances."""
+
+    @abstractmethod
+    def products(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Products of vectors (K, d) of each component, in the shape of one lane's second moments."""
+
+    @abstractmethod
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         """Covariances about the new means, with `reg_covar` on the diagonal."""
 
@@ -199,6 +207,16 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         """What `reg_covar` may cost: n/2 sum of -log(1 - u) - u, u the eigenvalues of reg * precision."""
         u = self.reg_covar * self.traces(params.precisions_cholesky, params.means.shape[1])
         return float(0.5 * np.sum(counts * u**2)) if np.all(u < 0.5) else math.inf
+
+    def expected(self, params: Gaussian, counts: np.ndarray) -> GaussianStatistics:
+        return GaussianStatistics(np.zeros_like(params.means), self.second_of(params.covariances, counts, params.means))
+
+    def move(self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian, to: Gaussian) -> GaussianStatistics:
+        shifts = to.means - about.means
+        first = stats.first - counts[:, None] * shifts
+        # sum r (z - s)(z - s)' = sum r z z' - f s' - s f' + n s s', with the first moments f of z
+        crossed = self.products(stats.first, shifts) + self.products(shifts, first)
+        return GaussianStatistics(first, stats.second - crossed)
 
     def split(self, params: Gaussian, into: int, source: int, rng: np.random.RandomState) -> Gaussian:
         order = np.arange(len(params.means))

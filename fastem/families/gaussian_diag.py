@@ -38,6 +38,12 @@ class GaussianDiag(IndependentGaussian):
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features)
 
+    def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
+        return counts[:, None] * covariances
+
+    def products(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a * b
+
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         return second / moments.counts[:, None] - moments.shifts**2 + self.reg_covar
 

@@ -54,6 +54,14 @@ class GaussianFull(GaussianFamily):
     def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
         return np.tile(np.eye(n_features), (n_components, 1, 1))
 
+    def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
+        rows, columns = moment_positions(means.shape[1])
+        return np.asarray(counts[:, None] * covariances[:, rows, columns])
+
+    def products(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        rows, columns = moment_positions(a.shape[1])
+        return np.asarray(a[:, rows] * b[:, columns])
+
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         d = moments.means.shape[1]
         covariances = unpack(second, d) / moments.counts[:, None, None]

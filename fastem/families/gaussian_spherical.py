@@ -38,6 +38,12 @@ class GaussianSpherical(IndependentGaussian):
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components,)
 
+    def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
+        return counts * covariances * means.shape[1]
+
+    def products(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sum(a * b, axis=1))
+
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         squares = second / moments.counts - np.sum(moments.shifts**2, axis=1)
         return squares / moments.means.shape[1] + self.reg_covar

@@ -54,6 +54,12 @@ class GaussianTied(GaussianFamily):
     def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
         return np.eye(n_features)
 
+    def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
+        return np.asarray(counts.sum() * covariances[moment_positions(means.shape[1])])
+
+    def products(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.asarray((a.T @ b)[moment_positions(a.shape[1])])
+
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         d = moments.means.shape[1]
         between = (moments.counts[:, None] * moments.shifts).T @ moments.shifts
