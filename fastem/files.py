@@ -1,12 +1,14 @@
 """Files that appear when they are whole, or not at all."""
 
+import glob
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing"]
+__all__ = ["discard_partial", "keep_previous", "previous_of", "replacing"]
 
 
 @contextmanager
@@ -16,7 +18,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     After an error the old file is as it was, and nothing else is left behind.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    temporary = _partial(target)
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -24,8 +26,42 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     _flush_directory(target.parent)
+
+
+def previous_of(path: Path) -> Path:
+    """Where `keep_previous` keeps a file."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def keep_previous(path: Path) -> None:
+    """Give a file a second name, so that it outlives its replacement; there is always one of them."""
+    if not path.exists():
+        return
+    second = _partial(previous_of(path))
+    try:
+        second.unlink(missing_ok=True)
+        try:
+            os.link(path, second)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, second)
+        second.replace(previous_of(path))
+    finally:
+        with suppress(OSError):
+            second.unlink(missing_ok=True)
+
+
+def discard_partial(path: Path) -> None:
+    """Remove what a killed process left of writing a file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*partial"):
+        with suppress(OSError):
+            left.unlink()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def _flush_directory(directory: Path) -> None:

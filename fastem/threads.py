@@ -70,7 +70,7 @@ def _quota() -> float:
 @contextmanager
 def choose(twins: Twins, n_threads: int) -> Iterator[Callable[..., Any]]:
     """The twin that is safe to call now, with Numba set to `n_threads` for the duration."""
-    if _threads_lost or not _owns_threads() or not _lock.acquire(blocking=False):
+    if n_threads == 1 or _threads_lost or not _owns_threads() or not _lock.acquire(blocking=False):
         yield twins.serial
         return
     try:

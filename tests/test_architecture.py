@@ -21,13 +21,19 @@ ALLOWED = {
     "dispatch": set(),
     "family": set(),
     "threads": {"dispatch"},
-    "sources": {"files", "tiles", "sources"},
+    "sources": {"files", "memory", "tiles", "sources"},
     "families": ENGINE | {"families"},
     "latent": ENGINE | {"latent"},
-    "em": {"sources", "pace", "family"},
+    "em": {"sources", "pace", "family", "tiles"},
+    "online": {"em", "latent", "sources", "statistics"},
+    "cluster": {"em", "sources", "statistics", "tiles"},
+    "container": {"files"},
+    "checkpoint": {"container", "files", "em", "latent"},
     "start": {"em", "family", "latent", "sources"},
-    "persistence": {"files", "estimators"},
-    "estimators": ENGINE | {"em", "start", "sources", "families", "latent", "persistence", "estimators"},
+    "persistence": {"container", "estimators"},
+    "estimators": ENGINE
+    | {"em", "start", "online", "cluster", "checkpoint", "container", "sources", "families", "latent", "persistence"}
+    | {"estimators"},
     "progress": {"em"},
     "plot": {"estimators"},
 }

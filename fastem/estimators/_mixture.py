@@ -15,17 +15,25 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem.em import Callback, Data, Fit, StopReason, accumulate, require_finite, run
+from fastem.checkpoint import Checkpoint, describe
+from fastem.cluster import make_data
+from fastem.container import flatten, unflatten
+from fastem.em import Callback, Data, Fit, StopReason, accumulate, require_finite
 from fastem.estimators._checks import check_number, check_weights
-from fastem.estimators._talk import Talk
+from fastem.estimators._runs import Runs
 from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
 from fastem.memory import require_memory
+from fastem.online import Growing, Stepwise, StepwiseState, StepwiseWarmUp, WarmUp
 from fastem.persistence import save
-from fastem.sources import ArraySource, NpySource, Source, block_rows, is_path, open_source, write_npy
+from fastem.sources import ArraySource, Source, block_rows, is_array_like, is_path, open_source, write_npy
 from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
 from fastem.threads import available_threads
 
 __all__ = ["BaseMixture"]
+
+METHODS_OF_FIT = ("em", "growing", "stepwise")
+# Parameters that do not decide on the result of a fit.
+_WITHOUT_EFFECT = {"n_threads", "verbose", "verbose_interval", "callbacks"}
 
 
 class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
@@ -57,19 +65,39 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
 
     # --- fit ----------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        method: str = "em",
+        checkpoint: Any = None,
+        checkpoint_every: float = 60.0,
+        client: Any = None,
+    ) -> Self:
         """Estimate the parameters by expectation-maximization.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-            Data in memory, memory-mapped, or the path of a ``.npy`` file, which is read block
-            by block.
+        X : array-like of shape (n_samples, n_features), path, function or open source
+            Data in memory, memory-mapped, in files, in a stream or on a cluster: all that
+            `fastem.open` opens.
         y : Ignored
             For scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows, not negative. A weight of 2 is the same as the row twice, 0 the
             same as no row.
+        method : {'em', 'growing', 'stepwise'}, default='em'
+            What comes before EM on all rows: nothing; EM on growing samples of the rows; two
+            passes of stepwise EM. On millions of rows 'growing' saves most passes.
+        checkpoint : path, optional
+            File to keep the state of the fit in. Where it exists already, the fit goes on from
+            it, and gives the same bits as if it had never stopped.
+        checkpoint_every : float, default=60
+            Seconds between two writes of the checkpoint; 0 writes after each iteration.
+        client : distributed.Client, optional
+            Cluster to run the passes on. Data of Dask run on the current scheduler without it.
 
         Returns
         -------
@@ -78,14 +106,17 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         Raises
         ------
         ValueError
-            If the data are not finite numbers, have fewer rows than components, or a covariance
-            is not positive definite.
+            If the data are not finite numbers, have fewer rows than components, a covariance
+            is not positive definite, or the checkpoint belongs to other data or settings.
         MemoryError
             If the fit cannot fit in memory; raised before anything is computed.
         DataChangedError
             If a file changes during the fit.
         """
         self._check_parameters()
+        if method not in METHODS_OF_FIT:
+            raise ValueError(f"method must be one of {', '.join(METHODS_OF_FIT)}, not {method!r}.")
+        check_number("checkpoint_every", checkpoint_every, Real, 0)
         seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
         try:
             source = self._open(X, reset=True)
@@ -93,8 +124,13 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
             shape = self._shape(source)
             self._check_size(source, model, shape)
             self._check_start(source.n_features)
-            data = Data(source, check_weights(sample_weight, source.n_rows, self.n_components))
-            self._run_all(model, data, shape)
+            weights = check_weights(sample_weight, source.n_rows, self.n_components)
+            data = make_data(source, weights, client, self.n_threads)
+            warm_up = self._make_warm_up(method, model, data, shape)
+            kept = None
+            if checkpoint is not None:
+                kept = self._make_checkpoint(checkpoint, checkpoint_every, data, weights, method, model, warm_up)
+            self._run_all(model, data, shape, warm_up, kept)
         except BaseException:
             _restore(self, seen)
             raise
@@ -115,52 +151,163 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         """
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
+    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Learn from some more rows and forget them: stepwise expectation-maximization.
+
+        The first call makes a start from its rows, as `fit` does; each call is a step, or, for
+        more than a block of 8 MB, several ones. After `fit` it goes on from the fitted parameters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path, function or open source
+            The first time at least as many rows as components; better thousands each time.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+            With `lower_bound_` blended over the steps, `log_likelihood_` as that times the weight
+            of these rows, and `n_iter_` the number of calls.
+
+        Raises
+        ------
+        ValueError
+            If the data are not finite numbers, or a covariance is not positive definite; the
+            estimator is then as it was before the call.
+
+        References
+        ----------
+        Cappe and Moulines (2009), On-line expectation-maximization algorithm for latent data
+        models.
+        """
+        self._check_parameters()
+        is_first = not hasattr(self, "converged_")
+        seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
+        try:
+            began = time.perf_counter()
+            source = self._open(X, reset=is_first)
+            model = self._make_model(self.n_components)
+            shape = self._shape(source)
+            self._check_size(source, model, shape)
+            self._check_start(source.n_features)
+            data = Data(source, check_weights(sample_weight, source.n_rows, self.n_components if is_first else 1))
+            stepwise = Stepwise(model, shape, self.learning_decay, self.learning_offset)
+            state = self._stepwise_state(stepwise, data)
+            size = min(source.n_rows, block_rows(source.n_features, source.dtype))
+            state = stepwise.walk(state, data, size)
+            self._set_partial(model, state, data, time.perf_counter() - began)
+        except BaseException:
+            _restore(self, seen)
+            raise
+        return self
+
+    def _stepwise_state(self, stepwise: Stepwise, data: Data) -> StepwiseState:
+        """What stepwise EM goes on from."""
+        if hasattr(self, "online_"):
+            return self._online_state(stepwise)
+        if hasattr(self, "converged_"):
+            return stepwise.begin(self._fitted(), step=1)
+        rng = check_random_state(self.random_state)
+        params, _ = next(self._starts(stepwise.model, data, stepwise.shape, rng, warm=False))
+        return stepwise.begin(params)
+
+    def _online_state(self, stepwise: Stepwise) -> StepwiseState:
+        like = stepwise.begin(stepwise.model.about(np.zeros(self.n_features_in_)))
+        state: StepwiseState = unflatten("state", like, self.online_)
+        return state
+
+    def _set_partial(self, model: MixtureModel, state: StepwiseState, data: Data, seconds: float) -> None:
+        was_online = hasattr(self, "online_")
+        objective = model.objective(state.stats)
+        bounds = [*(self.lower_bounds_ if was_online else []), objective]
+        history = self.history_["seconds"] if was_online else np.empty(0)
+        fit = Fit(state.params, reason=StopReason.PARTIAL, objectives=bounds, seconds=[*history, seconds])
+        fit.changes = np.diff(bounds, prepend=-np.inf).tolist()
+        self._set_fit(model, fit, data.source.n_features)
+        weight = float(data.weights.sum()) if len(data.weights) else data.source.n_rows
+        self.log_likelihood_ = objective * weight
+        self.deaths_: list[int] = []
+        self.fit_seconds_ = float(np.sum(fit.seconds))
+        self.online_ = flatten("state", state)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "converged_")
 
-    def _run_all(self, model: MixtureModel, data: Data, shape: Shape) -> None:
+    def _run_all(
+        self, model: MixtureModel, data: Data, shape: Shape, warm_up: WarmUp | None, checkpoint: Checkpoint | None
+    ) -> None:
         """Run from every start and keep the best; nothing is set before all is done."""
-        rng = check_random_state(self.random_state)
-        warm = self.warm_start and hasattr(self, "converged_")
-        previous = self.lower_bound_ if warm else -np.inf
-        best: Fit | None = None
-        deaths: list[int] = []
+        warm = self._is_warm()
         began = time.perf_counter()
-        for init, (params, policy) in enumerate(self._starts(model, data, shape, rng, warm)):
-            talk = Talk(init, self.verbose, self.verbose_interval)
-            fit = run(
-                model,
-                params,
-                data,
-                shape,
-                policy=policy,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                previous=previous,
-                init=init,
-                callbacks=[talk, *self._callbacks()],
-            )
-            if fit.converged and model.family.coincide(fit.params.components):
-                fit.reason = StopReason.SADDLE
-            talk.end(fit)
-            if best is None or fit.objective > best.objective:
-                best, deaths = fit, policy.deaths
-        assert best is not None
+        runs = Runs(
+            model,
+            data,
+            shape,
+            lambda rng: self._starts(model, data, shape, rng, warm),
+            several=self.n_init > 1 and not warm,
+            previous=self.lower_bound_ if warm else -np.inf,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            callbacks=self._callbacks(),
+            verbose=self.verbose,
+            verbose_interval=self.verbose_interval,
+            warm_up=warm_up,
+            checkpoint=checkpoint,
+        )
+        best, deaths = runs.best(check_random_state(self.random_state))
         final = accumulate(model, best.params, data, shape)
-        self._set_results(model, best, final, shape)
+        self._set_fit(model, best, shape.n_features)
+        self.log_likelihood_ = float(final.labels.log_likelihood)
         self.fit_seconds_ = time.perf_counter() - began
         self.deaths_ = deaths
+        self.__dict__.pop("online_", None)
         self._warn(best)
 
-    def _set_results(self, model: MixtureModel, fit: Fit, final: Any, shape: Shape) -> None:
+    def _is_warm(self) -> bool:
+        return bool(self.warm_start) and hasattr(self, "converged_")
+
+    def _make_warm_up(self, method: str, model: MixtureModel, data: Data, shape: Shape) -> WarmUp | None:
+        if method == "growing":
+            return Growing(model, data, shape, self.tol, self.max_iter)
+        if method == "stepwise":
+            return StepwiseWarmUp(model, data, shape, self.learning_decay, self.learning_offset)
+        return None
+
+    def _make_checkpoint(
+        self,
+        path: Any,
+        every: float,
+        data: Data,
+        weights: np.ndarray | None,
+        method: str,
+        model: MixtureModel,
+        warm_up: WarmUp | None,
+    ) -> Checkpoint:
+        """The checkpoint of a fit with all that decides on its result."""
+        params = self.get_params(deep=False)
+        settings = {name: describe(value) for name, value in params.items() if name not in _WITHOUT_EFFECT}
+        facts = {
+            "class": type(self).__name__,
+            **settings,
+            "method": method,
+            "sample_weight": describe(weights),
+            "data": data.source.fingerprint(),
+        }
+        if self._is_warm():
+            facts["warm start"] = {name: describe(array) for name, array in flatten("", self._fitted()).items()}
+        like = model.about(np.zeros(data.source.n_features))
+        return Checkpoint(path, every, facts, like, None if warm_up is None else warm_up.begin(like))
+
+    def _set_fit(self, model: MixtureModel, fit: Fit, n_features: int) -> None:
         self._publish(fit.params)
         self.converged_ = fit.converged
+        assert fit.reason is not None
         self.stop_reason_ = fit.reason.value
         self.n_iter_ = len(fit.objectives)
         self.lower_bound_ = fit.objective
         self.lower_bounds_ = fit.objectives
-        self.log_likelihood_ = float(final.labels.log_likelihood)
-        self.n_parameters_ = self._count_parameters(model, shape.n_features)
+        self.n_parameters_ = self._count_parameters(model, n_features)
         self.history_ = {
             "objective": np.array(fit.objectives),
             "change": np.array(fit.changes),
@@ -180,7 +327,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
             )
         elif not fit.converged and self.max_iter > 0:
             warnings.warn(
-                f"Best performing initialization did not converge: {fit.reason.value}. Try different init "
+                f"Best performing initialization did not converge: {self.stop_reason_}. Try different init "
                 "parameters, or increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
                 stacklevel=4,
@@ -313,7 +460,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         }
         wanted, dtype = kinds[what]
         if is_path(out):
-            if isinstance(source, NpySource) and source.is_at(out):
+            if source.is_at(out):
                 raise ValueError(f"out={str(out)!r} is the file that the data come from.")
             with write_npy(out, wanted, dtype) as append:
                 for _, values in self._inferred(source, what, wanted[1:], dtype):
@@ -422,7 +569,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
         check_is_fitted(self)
         source = self._open(X, reset=False)
-        data = Data(source, check_weights(sample_weight, source.n_rows))
+        data = make_data(source, check_weights(sample_weight, source.n_rows), None, self.n_threads)
         params = self._fitted()
         stats = accumulate(self._make_model(len(params.weights)), params, data, self._shape(source))
         return float(stats.labels.log_likelihood), float(stats.labels.weight)
@@ -468,12 +615,12 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
 
     def _open(self, X: Any, *, reset: bool) -> Source:
         """The data as a source; arrays are checked as scikit-learn checks them."""
-        if is_path(X) or isinstance(X, Source):
+        if is_array_like(X):
+            array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
+            source: Source = ArraySource(array)
+        else:
             source = open_source(X)
             self._check_columns(source, reset)
-        else:
-            array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
-            source = ArraySource(array)
         if source.n_rows < (2 if reset else 1):
             raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
         if reset and source.n_rows < self.n_components:
@@ -484,15 +631,26 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         return source
 
     def _check_columns(self, source: Source, reset: bool) -> None:
+        """Take over number and names of the columns, or compare them with those of the fit."""
         if source.n_features == 0:
             raise ValueError("The data have no columns.")
+        names = None if source.names is None else np.array(source.names, dtype=object)
         if reset:
             self.n_features_in_ = source.n_features
             self.__dict__.pop("feature_names_in_", None)
-        elif source.n_features != self.n_features_in_:
+            if names is not None:
+                self.feature_names_in_ = names
+            return
+        if source.n_features != self.n_features_in_:
             raise ValueError(
                 f"X has {source.n_features} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
+            )
+        fitted = getattr(self, "feature_names_in_", None)
+        if names is not None and fitted is not None and list(names) != list(fitted):
+            raise ValueError(
+                f"The feature names should match those that were passed during fit, in the same order: "
+                f"{', '.join(fitted)}; these data have {', '.join(names)}."
             )
 
     def _shape(self, source: Source) -> Shape:
@@ -516,6 +674,10 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         for name in ("n_threads", "n_screen"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), Integral, 1)
+        check_number("learning_offset", self.learning_offset, Real, 0)
+        check_number("learning_decay", self.learning_decay, Real, 0)
+        if not 0.5 < self.learning_decay <= 1:
+            raise ValueError(f"learning_decay must be above 0.5 and at most 1, not {self.learning_decay}.")
         if isinstance(self.init_params, str) and self.init_params not in METHODS:
             raise ValueError(
                 f"init_params must be one of {', '.join(METHODS)}, a callable or responsibilities, "

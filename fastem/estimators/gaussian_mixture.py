@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from fastem.container import flatten
 from fastem.estimators._mixture import BaseMixture
 from fastem.families import GaussianDiag, GaussianFull, GaussianSpherical, GaussianTied
 from fastem.families._gaussian import Gaussian, GaussianFamily
-from fastem.latent.labels import Mixture, MixtureModel
+from fastem.latent.labels import Mixture, MixtureModel, Shape
+from fastem.online import Stepwise
 
 __all__ = ["GaussianMixture"]
 
@@ -67,6 +69,10 @@ default='kmeans'
         Number of starts that are compared by a few iterations on a sample of the rows; the best
         `n_init` of them are run in full. Default: none up to 50,000 rows, above that
         ``n_init + 3``.
+    learning_decay, learning_offset : float, default=0.6, 2
+        Step t of stepwise EM, in `partial_fit` and ``fit(method="stepwise")``, goes
+        ``(t + learning_offset) ** -learning_decay`` of the way to the statistics of its rows.
+        The decay is above 0.5 and at most 1.
     callbacks : callable or sequence of callables, optional
         Called with a `fastem.Iteration` after each iteration; a true result stops the fit.
 
@@ -151,6 +157,8 @@ default='kmeans'
         verbose_interval: int = 10,
         n_threads: int | None = None,
         n_screen: int | None = None,
+        learning_decay: float = 0.6,
+        learning_offset: float = 2.0,
         callbacks: Any = None,
     ):
         self.n_components = n_components
@@ -169,6 +177,8 @@ default='kmeans'
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
         self.n_screen = n_screen
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
         self.callbacks = callbacks
 
     def _family(self) -> GaussianFamily:
@@ -226,10 +236,21 @@ default='kmeans'
         history = {len(self.lower_bounds_), *(len(values) for values in self.history_.values())}
         if history != {self.n_iter_}:
             raise ValueError("history_ does not belong to n_iter_.")
+        if hasattr(self, "online_"):
+            self._check_online(family, k, d)
         self.lower_bounds_ = [float(bound) for bound in self.lower_bounds_]
         self.deaths_ = [int(k) for k in self.deaths_]
         if hasattr(self, "feature_names_in_"):
             self.__dict__["feature_names_in_"] = np.array(self.__dict__["feature_names_in_"], dtype="O")
+
+    def _check_online(self, family: GaussianFamily, k: int, d: int) -> None:
+        model = MixtureModel(family, k)
+        like = Stepwise(model, Shape(d, np.dtype(np.float64), 1), 1.0, 0.0).begin(model.about(np.zeros(d)))
+        wanted = {name: array.shape for name, array in flatten("state", like).items()}
+        if {name: array.shape for name, array in self.online_.items()} != wanted:
+            raise ValueError("online_ does not belong to the parameters.")
+        if not all(np.isfinite(array).all() for array in self.online_.values()):
+            raise ValueError("online_ is not finite.")
 
     def to_sklearn(self) -> Any:
         """The same fitted mixture as a ``sklearn.mixture.GaussianMixture``.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.sources._extra import require as require_extra
 from fastem.sources._source import DataChangedError, Source, block_rows
 from fastem.sources.array import ArraySource
 from fastem.sources.arrow import IpcSource, ParquetSource
@@ -38,6 +39,7 @@ __all__ = [
     "is_path",
     "open_source",
     "partition_source",
+    "require_extra",
     "write_npy",
 ]
 
@@ -55,7 +57,8 @@ def is_array_like(data: Any) -> bool:
         first = data[0]
         several = is_path(first) or isinstance(first, Source) or is_frame(first)
         return not (several or (isinstance(first, np.ndarray) and first.ndim == 2))
-    return isinstance(data, list | tuple) or hasattr(data, "__array__") or not hasattr(data, "__iter__")
+    known = isinstance(data, list | tuple) or hasattr(data, "__array__") or hasattr(data, "toarray")
+    return known or not hasattr(data, "__iter__")
 
 
 def open_source(

@@ -25,6 +25,10 @@ def partition_source(partition: Any) -> Source:
     return FrameSource(partition) if is_frame(partition) else ArraySource(np.asarray(partition))
 
 
+def _rows_of(partition: Any, rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    return partition_source(partition).take(rows).astype(dtype)
+
+
 class DaskSource(Source):
     """Rows of a Dask array or data frame.
 
@@ -67,6 +71,19 @@ class DaskSource(Source):
 
     def fingerprint(self) -> dict[str, Any]:
         return Source.fingerprint(self) if self.n_rows <= 4096 else self._facts() | {"starts": self.starts.tolist()}
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of given increasing numbers, picked where the partitions lie."""
+        import dask
+
+        pick = dask.delayed(_rows_of, pure=False)
+        cuts = np.searchsorted(rows, self.starts)
+        wanted = [
+            pick(partition, rows[a:b] - first, self.dtype)
+            for partition, first, a, b in zip(self.partitions, self.starts[:-1], cuts[:-1], cuts[1:], strict=True)
+            if a < b
+        ]
+        return np.concatenate([np.empty((0, self.n_features), self.dtype), *dask.compute(*wanted)])
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:

@@ -1,0 +1,233 @@
+"""Checkpoints: the state of a fit in a file, from which a fit that was killed goes on."""
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastem.container import ModelFileError, flatten, read, require, unflatten, write
+from fastem.em import Fit, StopReason
+from fastem.files import discard_partial, keep_previous, previous_of
+from fastem.latent.labels import DeathPolicy
+
+__all__ = ["Checkpoint", "CheckpointError", "Snapshot", "describe"]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint belongs to another fit."""
+
+
+@dataclass
+class Snapshot:
+    """All that a fit must know to go on.
+
+    Attributes
+    ----------
+    rng : RandomState
+        As it was when the fit began, since starts are made again from it.
+    stage : int
+        Stages of the warm-up that are done.
+    warm : NamedTuple or None
+        State of the warm-up, until it is over.
+    init : int
+        Number of the run.
+    fit, policy : Fit, DeathPolicy
+        State of the run.
+    best, deaths : Fit or None, list of int
+        The best of the runs before, and the components that died in it.
+    """
+
+    rng: np.random.RandomState
+    init: int
+    fit: Fit
+    policy: DeathPolicy
+    best: Fit | None
+    deaths: list[int]
+    stage: int = 0
+    warm: Any = None
+
+
+class Checkpoint:
+    """A file that holds the last state of a fit, and the one before in a second file.
+
+    Parameters
+    ----------
+    path : path
+    every : float
+        Seconds between two writes.
+    facts : dict
+        What a fit must have in common with a checkpoint to go on from it.
+    like : NamedTuple
+        Parameters, of which only the types matter.
+    like_warm : NamedTuple, optional
+        State of a warm-up, of which only the types matter.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: float, facts: dict[str, Any], like: Any, like_warm: Any):
+        self.path = Path(path)
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"There is no directory {self.path.parent} to write the checkpoint to.")
+        self.every = every
+        self.facts: dict[str, Any] = json.loads(json.dumps(facts))
+        self.like, self.like_warm = like, like_warm
+        self._latest: Snapshot | None = None
+        self._written = time.monotonic()
+        self._has_warned = False
+
+    def resume(self) -> Snapshot | None:
+        """The last state of this fit; None if there is no checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint belongs to other data or other settings.
+        ModelFileError
+            If the file is no checkpoint, and there is no sound one before it.
+        """
+        discard_partial(self.path)
+        if not self.path.exists() and not previous_of(self.path).exists():
+            return None
+        try:
+            return self._read(self.path)
+        except (ModelFileError, FileNotFoundError) as error:
+            if not previous_of(self.path).exists():
+                raise
+            warnings.warn(f"{self.path} cannot be used ({error}); the fit goes on from the one before.", stacklevel=6)
+            return self._read(previous_of(self.path))
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Remember a state, and write it if it is time."""
+        self._latest = snapshot
+        if time.monotonic() - self._written >= self.every:
+            self.write()
+
+    def write(self) -> None:
+        """Write the state that was kept last; where the disk does not let us, the fit goes on."""
+        if self._latest is None:
+            return
+        latest = self._latest
+        try:
+            keep_previous(self.path)
+            write(self.path, *self._pack(latest))
+            self._latest = None
+        except OSError as error:
+            if not self._has_warned:
+                warnings.warn(f"The checkpoint {self.path} cannot be written ({error}); the fit goes on.", stacklevel=2)
+            self._has_warned = True
+        self._written = time.monotonic()
+
+    # --- file -----------------------------------------------------------------------------
+
+    def _pack(self, snapshot: Snapshot) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+        fits = {"fit": snapshot.fit} | ({"best": snapshot.best} if snapshot.best else {})
+        arrays = {
+            "numbers": np.array([snapshot.init, snapshot.policy.left, snapshot.stage]),
+            "policy.deaths": np.array(snapshot.policy.deaths, dtype=np.int64),
+            "deaths": np.array(snapshot.deaths, dtype=np.int64),
+            **_pack_generator("policy.rng", snapshot.policy.rng),
+            **_pack_generator("rng", snapshot.rng),
+        }
+        for name, fit in fits.items():
+            arrays |= _pack_fit(name, fit)
+        if snapshot.warm is not None:
+            arrays |= flatten("warm", snapshot.warm)
+        reasons = {name: fit.reason.name if fit.reason else "" for name, fit in fits.items()}
+        return {"kind": "checkpoint", "of": json.dumps(self.facts), "reasons": json.dumps(reasons)}, arrays
+
+    def _read(self, path: Path) -> Snapshot:
+        facts, arrays = read(path)
+        require(facts.get("kind") == "checkpoint", "it is no checkpoint")
+        try:
+            self._compare(path, json.loads(facts["of"]))
+            reasons = json.loads(facts["reasons"])
+            fits = {name: _unpack_fit(name, reason, self.like, arrays) for name, reason in reasons.items()}
+            init, left, stage = (int(number) for number in arrays["numbers"])
+            policy = DeathPolicy(left)
+            policy.rng = _unpack_generator("policy.rng", arrays)
+            policy.deaths = [int(k) for k in arrays["policy.deaths"]]
+            deaths = [int(k) for k in arrays["deaths"]]
+            rng = _unpack_generator("rng", arrays)
+            has_warm = any(name.startswith("warm.") for name in arrays)
+            warm = unflatten("warm", self.like_warm, arrays) if has_warm else None
+        except (KeyError, TypeError) as error:
+            raise ModelFileError(f"{path} is no sound checkpoint: {error!r}") from error
+        return Snapshot(rng, init, fits["fit"], policy, fits.get("best"), deaths, stage, warm)
+
+    def _compare(self, path: Path, theirs: dict[str, Any]) -> None:
+        differences = [
+            f"{name} was {_short(theirs.get(name))} and is {_short(self.facts.get(name))}"
+            for name in sorted({*theirs, *self.facts})
+            if theirs.get(name) != self.facts.get(name)
+        ]
+        if differences:
+            raise CheckpointError(
+                f"The checkpoint {path} belongs to another fit: {'; '.join(differences)}. Go on with the same data "
+                "and settings, name another file, or remove this one to begin anew."
+            )
+
+
+def describe(value: Any) -> Any:
+    """What tells a parameter of an estimator from another one, in terms of JSON."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return type(value).__name__
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    array = np.asarray(value)
+    return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _pack_fit(name: str, fit: Fit) -> dict[str, np.ndarray]:
+    return {
+        **flatten(f"{name}.params", fit.params),
+        f"{name}.objectives": np.array(fit.objectives, dtype=np.float64),
+        f"{name}.changes": np.array(fit.changes, dtype=np.float64),
+        f"{name}.seconds": np.array(fit.seconds, dtype=np.float64),
+        f"{name}.falls": np.array(fit.falls, dtype=np.int64),
+        f"{name}.state": np.array([fit.previous, fit.slack], dtype=np.float64),
+    }
+
+
+def _unpack_fit(name: str, reason: str, like: Any, arrays: dict[str, np.ndarray]) -> Fit:
+    previous, slack = (float(number) for number in arrays[f"{name}.state"])
+    return Fit(
+        unflatten(f"{name}.params", like, arrays),
+        previous,
+        slack,
+        StopReason[reason] if reason else None,
+        arrays[f"{name}.objectives"].tolist(),
+        arrays[f"{name}.changes"].tolist(),
+        arrays[f"{name}.seconds"].tolist(),
+        arrays[f"{name}.falls"].tolist(),
+    )
+
+
+def _pack_generator(name: str, rng: np.random.RandomState) -> dict[str, np.ndarray]:
+    kind, key, position, has_gauss, gauss = rng.get_state(legacy=True)
+    if kind != "MT19937":
+        raise ValueError(f"A fit with a checkpoint needs an int, or a generator MT19937, as random_state, not {kind}.")
+    return {
+        f"{name}.key": np.asarray(key, dtype=np.int64),
+        f"{name}.position": np.array([position, has_gauss]),
+        f"{name}.gauss": np.array([gauss]),
+    }
+
+
+def _unpack_generator(name: str, arrays: dict[str, np.ndarray]) -> np.random.RandomState:
+    position, has_gauss = (int(number) for number in arrays[f"{name}.position"])
+    key = arrays[f"{name}.key"].astype(np.uint32)
+    rng = np.random.RandomState()
+    rng.set_state(("MT19937", key, position, has_gauss, float(arrays[f"{name}.gauss"][0])))
+    return rng

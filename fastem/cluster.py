@@ -1,0 +1,154 @@
+"""Passes over data on a cluster: each partition gives its sums, which are added in a tree."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.em import Data, Model
+from fastem.sources import ArraySource, DaskSource, RowsSource, Source, partition_source
+from fastem.statistics import add
+from fastem.tiles import tile_rows
+
+__all__ = ["ClusterData", "make_data"]
+
+_FAN_IN = 8
+_PARTITION_BYTES = 256 * 2**20
+
+
+def make_data(source: Source, weights: np.ndarray | None, client: Any, n_threads: int | None) -> Data:
+    """Data whose passes run where they should: here, or where Dask computes."""
+    if client is None and not isinstance(source, DaskSource):
+        return Data(source, weights)
+    return ClusterData(source, weights, client, n_threads)
+
+
+class _Job(NamedTuple):
+    """What each task of a pass is told: one object, sent to each worker once."""
+
+    model: Any
+    params: Any
+    about: Any
+    shape: Any
+    n_threads: int | None
+    is_checked: bool
+
+
+class ClusterData(Data):
+    """Data whose partitions are summed up by tasks of Dask.
+
+    A task is a pure function of parameters and partition, so a worker that is lost changes
+    nothing but the time; sums are added in the order of the partitions, so neither do the
+    number of workers and their speed.
+
+    Parameters
+    ----------
+    source : Source
+        A Dask collection, or anything that workers can read as this process can: its rows are
+        then dealt out in ranges.
+    weights : ndarray of shape (n,), optional
+    client : distributed.Client, optional
+        Default: the scheduler that Dask uses now.
+    n_threads : int, optional
+        Threads of a task on workers that do one at a time; default: 1.
+    """
+
+    def __init__(
+        self, source: Source, weights: np.ndarray | None = None, client: Any = None, n_threads: int | None = None
+    ):
+        super().__init__(source, weights)
+        import dask
+
+        self._dask = dask
+        self.client = client
+        self.n_threads = n_threads
+        if isinstance(source, DaskSource):
+            starts, self._partitions = source.starts, source.partitions
+        else:
+            starts, self._partitions = self._deal_out(source)
+        self.starts = starts
+        self._weights = [None] * len(self._partitions)
+        if len(self.weights):
+            # kept on the workers, so that they travel once
+            pairs = pairwise(starts)
+            self._weights = list(self._persist([dask.delayed(self.weights[a:b]) for a, b in pairs]))
+
+    def accumulate(self, model: Model, params: Any, about: Any, shape: Any) -> Any:
+        job = self._dask.delayed(_Job(model, params, about, shape, self.n_threads, self._is_checked), traverse=False)
+        one = self._dask.delayed(_accumulate, pure=False)
+        sums = [
+            one(partition, weights, int(first), job)
+            for partition, weights, first in zip(self._partitions, self._weights, self.starts[:-1], strict=True)
+        ]
+        stats = self._compute(_tree(sums, self._dask.delayed(_add_all, pure=False)))
+        self._is_checked = True
+        if self.pace.after_launch is not None:
+            self.pace.after_launch(self.source.n_rows / tile_rows(self.source.dtype))
+        return stats
+
+    def _deal_out(self, source: Source) -> tuple[np.ndarray, list[Any]]:
+        """Ranges of rows, some for each thread of the cluster, that each worker reads by itself."""
+        threads = sum(self.client.nthreads().values()) if self.client is not None else 1
+        row_bytes = source.n_features * source.dtype.itemsize
+        pieces = max(2 * threads, -(-source.n_rows * row_bytes // _PARTITION_BYTES))
+        tile = tile_rows(source.dtype)
+        size = max(1, -(-source.n_rows // (pieces * tile))) * tile
+        starts = np.array([*range(0, source.n_rows, size), source.n_rows])
+        ranges: list[Any] = []
+        for first, end in pairwise(starts):
+            if isinstance(source, ArraySource):
+                ranges.append(self._dask.delayed(np.ascontiguousarray(source.array[first:end]), traverse=False))
+            else:
+                ranges.append(self._dask.delayed(RowsSource(source, int(first), int(end - first)), traverse=False))
+        return starts, list(self._persist(ranges)) if isinstance(source, ArraySource) else ranges
+
+    def _persist(self, values: list[Any]) -> Any:
+        return self._dask.persist(*values) if self.client is None else self.client.persist(values)
+
+    def _compute(self, value: Any) -> Any:
+        if self.client is None:
+            return value.compute()
+        future = self.client.compute(value)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+def _tree(values: list[Any], add_all: Callable[[list[Any]], Any]) -> Any:
+    while len(values) > 1:
+        values = [add_all(values[i : i + _FAN_IN]) for i in range(0, len(values), _FAN_IN)]
+    return values[0]
+
+
+# --- tasks ------------------------------------------------------------------------------------
+
+
+def _accumulate(partition: Any, weights: np.ndarray | None, first_row: int, job: _Job) -> Any:
+    """Statistics of a partition."""
+    source = partition if isinstance(partition, Source) else partition_source(partition)
+    data = Data(source, weights, first_row)
+    data._is_checked = job.is_checked
+    shape = job.shape._replace(n_threads=_threads(job.n_threads))
+    return data.accumulate(job.model, job.params, job.about, shape)
+
+
+def _add_all(sums: list[Any]) -> Any:
+    total = sums[0]
+    for other in sums[1:]:
+        total = add(total, other)
+    return total
+
+
+def _threads(wanted: int | None) -> int:
+    """Threads of this task: where tasks run side by side, each has one."""
+    if wanted is None:
+        return 1
+    try:
+        from distributed import get_worker
+
+        return wanted if get_worker().state.nthreads == 1 else 1
+    except (ImportError, ValueError):
+        return 1

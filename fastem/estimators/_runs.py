@@ -1,0 +1,107 @@
+"""Runs of EM from several starts, with warm-ups and checkpoints; the best one counts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastem.checkpoint import Checkpoint, Snapshot
+from fastem.em import Callback, Data, Fit, StopReason, run
+from fastem.estimators._talk import Talk
+from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
+from fastem.online import WarmUp
+
+__all__ = ["Runs", "Starts"]
+
+Starts = Callable[[np.random.RandomState], Iterator[tuple[Mixture, DeathPolicy]]]
+
+
+@dataclass
+class Runs:
+    """What all runs of a fit have in common.
+
+    Attributes
+    ----------
+    make_starts : callable
+        From a random generator, parameters to start from, with the policy that counts deaths.
+    several : bool
+        Whether there can be more than one start.
+    previous : float
+        Objective before the first iteration.
+    """
+
+    model: MixtureModel
+    data: Data
+    shape: Shape
+    make_starts: Starts
+    several: bool
+    previous: float
+    tol: float
+    max_iter: int
+    callbacks: Sequence[Callback]
+    verbose: int
+    verbose_interval: int
+    warm_up: WarmUp | None
+    checkpoint: Checkpoint | None
+
+    def best(self, rng: np.random.RandomState) -> tuple[Fit, list[int]]:
+        """The best fit of all runs, and the components that died in it."""
+        resumed = None if self.checkpoint is None else self.checkpoint.resume()
+        best, deaths = (None, []) if resumed is None else (resumed.best, resumed.deaths)
+        try:
+            for snapshot in self._snapshots(rng, resumed):
+                fit = self._run(replace(snapshot, best=best, deaths=deaths))
+                if best is None or fit.objective > best.objective:
+                    best, deaths = fit, snapshot.policy.deaths
+        finally:
+            if self.checkpoint is not None:
+                self.checkpoint.write()
+        assert best is not None
+        return best, deaths
+
+    def _snapshots(self, rng: np.random.RandomState, resumed: Snapshot | None) -> Iterator[Snapshot]:
+        """The state at the beginning of each run that is left to do."""
+        if resumed is not None and not self.several:
+            yield resumed
+            return
+        begun = deepcopy(rng) if resumed is None else resumed.rng
+        rng = rng if resumed is None else deepcopy(resumed.rng)
+        for init, (params, policy) in enumerate(self.make_starts(rng)):
+            if resumed is not None and init <= resumed.init:
+                if init == resumed.init:
+                    yield resumed
+                continue
+            warm = None if self.warm_up is None else self.warm_up.begin(params)
+            yield Snapshot(begun, init, Fit(params, self.previous), policy, None, [], 0, warm)
+
+    def _run(self, now: Snapshot) -> Fit:
+        """Go on from a state to the end of its run."""
+        talk = Talk(now.init, self.verbose, self.verbose_interval)
+        while now.warm is not None:
+            assert self.warm_up is not None
+            now.warm = self.warm_up.advance(now.warm, now.stage) if self.warm_up.n_stages else now.warm
+            now.stage += 1
+            if now.stage >= self.warm_up.n_stages:
+                now.fit.params, now.warm = now.warm.params, None
+            self._keep(now)
+        run(
+            self.model,
+            now.fit,
+            self.data,
+            self.shape,
+            policy=now.policy,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            init=now.init,
+            callbacks=[talk, *self.callbacks],
+            keep=lambda: self._keep(now),
+        )
+        if now.fit.converged and self.model.family.coincide(now.fit.params.components):
+            now.fit.reason = StopReason.SADDLE
+        talk.end(now.fit)
+        return now.fit
+
+    def _keep(self, now: Snapshot) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.keep(replace(now, fit=now.fit.copy(), policy=deepcopy(now.policy)))
