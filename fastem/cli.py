@@ -4,7 +4,8 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_fit(commands: Any) -> None:
-    fit = commands.add_parser("fit", help="fit a Gaussian mixture to a .npy file")
-    fit.add_argument("data", metavar="DATA.npy")
+    fit = commands.add_parser(
+        "fit",
+        help="fit a Gaussian mixture to data in files",
+        description="Fit a Gaussian mixture to a .npy, Parquet, Arrow IPC or HDF5 file (file.h5::dataset), a Zarr "
+        "store, a plain binary file (with --dtype and --columns-per-row), or several such files as one.",
+    )
+    fit.add_argument("data", metavar="DATA", nargs="+", help="files or patterns")
     fit.add_argument("-k", "--components", type=int, required=True, help="number of components")
     fit.add_argument("--covariance", choices=COVARIANCES, default="full", help="(default: %(default)s)")
     fit.add_argument("--out", metavar="MODEL", help="write the model to this file")
@@ -60,49 +66,115 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--n-init", type=int, default=1, help="runs to choose from (default: %(default)s)")
     fit.add_argument("--seed", type=int, default=0, help="seed of the start (default: %(default)s)")
     fit.add_argument("--threads", type=int, help="threads to use (default: all)")
+    fit.add_argument(
+        "--method", choices=("em", "growing", "stepwise"), default="em",
+        help="what comes before EM on all rows: nothing, growing samples, stepwise EM (default: %(default)s)",
+    )  # fmt: skip
+    fit.add_argument("--checkpoint", metavar="FILE", help="keep the state of the fit here, and go on from it")
+    fit.add_argument("--checkpoint-every", type=float, default=60, metavar="SECONDS", help="(default: %(default)s)")
+    fit.add_argument("--scheduler", metavar="ADDRESS", help="run the passes on the cluster of this Dask scheduler")
+    _add_reading(fit)
     fit.set_defaults(run=_fit)
 
 
+def _add_reading(command: Any) -> None:
+    command.add_argument("--columns", metavar="A,B,...", help="columns to use, by name or number (default: all)")
+    command.add_argument("--dtype", help="of a plain binary file, such as '<f4'")
+    command.add_argument("--columns-per-row", type=int, metavar="N", help="of a plain binary file")
+    command.add_argument("--offset", type=int, default=0, help="bytes before the numbers of a plain binary file")
+
+
 def _add_predict(commands: Any) -> None:
-    predict = commands.add_parser("predict", help="label the rows of a .npy file")
+    predict = commands.add_parser("predict", help="label the rows of data in files")
     predict.add_argument("model", metavar="MODEL")
-    predict.add_argument("data", metavar="DATA.npy")
+    predict.add_argument("data", metavar="DATA", nargs="+", help="files or patterns")
     predict.add_argument("--out", metavar="LABELS.npy", required=True, help="where to write")
     predict.add_argument("--proba", action="store_true", help="write probabilities instead of labels")
+    _add_reading(predict)
     predict.set_defaults(run=_predict)
 
 
 # --- commands ---------------------------------------------------------------------------------
 
 
+def _open(options: argparse.Namespace) -> Any:
+    """The data that a command names."""
+    from fastem.sources import open_source
+
+    columns = None if options.columns is None else [_column(name) for name in options.columns.split(",")]
+    plain: dict[str, Any] = {}
+    if options.dtype is not None or options.columns_per_row is not None or options.offset:
+        shape = None if options.columns_per_row is None else (-1, options.columns_per_row)
+        plain = {"dtype": options.dtype, "shape": shape, "offset": options.offset}
+    if len(options.data) == 1:
+        return open_source(options.data[0], columns, **plain)
+    return open_source([open_source(path, columns, **plain) for path in options.data])
+
+
+def _column(name: str) -> str | int:
+    return int(name) if name.lstrip("-").isdigit() else name
+
+
 def _fit(options: argparse.Namespace) -> None:
     if options.out and not Path(options.out).parent.is_dir():
         raise FileNotFoundError(f"There is no directory {Path(options.out).parent} to write the model to.")
-    mixture = _fit_with_progress(
-        options.data,
-        n_components=options.components,
-        covariance_type=options.covariance,
-        tol=options.tol,
-        reg_covar=options.reg_covar,
-        max_iter=options.max_iter,
-        n_init=options.n_init,
-        random_state=options.seed,
-        n_threads=options.threads,
-    )
-    _print_model(mixture, options.data)
+    source = _open(options)
+    how: dict[str, Any] = {
+        "method": options.method,
+        "checkpoint": options.checkpoint,
+        "checkpoint_every": options.checkpoint_every,
+    }
+    try:
+        with _cluster(options.scheduler) as client:
+            mixture = _fit_with_progress(
+                source,
+                how | {"client": client},
+                n_components=options.components,
+                covariance_type=options.covariance,
+                tol=options.tol,
+                reg_covar=options.reg_covar,
+                max_iter=options.max_iter,
+                n_init=options.n_init,
+                random_state=options.seed,
+                n_threads=options.threads,
+            )
+    except KeyboardInterrupt:
+        print(f"fastem: {_how_to_resume(options.checkpoint)}", file=sys.stderr)
+        raise
+    _print_model(mixture, source)
     if options.out:
         mixture.save(options.out)
         print(f"model written to {options.out}")
 
 
-def _fit_with_progress(path: Any, **params: Any) -> Any:
+def _how_to_resume(checkpoint: str | None) -> str:
+    if checkpoint is None:
+        return "nothing was kept; with --checkpoint FILE a fit can be interrupted and go on"
+    if Path(checkpoint).exists():
+        return f"the same command goes on from {checkpoint}"
+    return "no iteration was finished, so there is nothing to go on from yet"
+
+
+@contextmanager
+def _cluster(scheduler: str | None) -> Iterator[Any]:
+    if scheduler is None:
+        yield None
+        return
+    from fastem.sources import require_extra
+
+    distributed = require_extra("distributed", "dask", "Running on a cluster")
+    with distributed.Client(scheduler) as client:
+        yield client
+
+
+def _fit_with_progress(data: Any, how: dict[str, Any], **params: Any) -> Any:
     import warnings
 
     from fastem import GaussianMixture, Progress
 
     with Progress() as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        mixture = GaussianMixture(callbacks=progress, **params).fit(path)
+        mixture = GaussianMixture(callbacks=progress, **params).fit(data, **how)
     for warning in caught:
         print(f"fastem: warning: {warning.message}", file=sys.stderr)
     return mixture
@@ -112,7 +184,7 @@ def _predict(options: argparse.Namespace) -> None:
     from fastem import load
 
     model = load(options.model)
-    result = (model.predict_proba if options.proba else model.predict)(options.data, out=options.out)
+    result = (model.predict_proba if options.proba else model.predict)(_open(options), out=options.out)
     print(f"{' x '.join(map(str, result.shape))} {'probabilities' if options.proba else 'labels'} -> {options.out}")
 
 
@@ -182,7 +254,7 @@ def _demo(options: argparse.Namespace) -> None:
     data, model, picture = folder / "pixels.npy", folder / "model.fastem", folder / "segments.png"
     np.save(data, pixels)
     print(f"{len(pixels):,} pixels (red, green, blue, x, y) -> {data}")
-    mixture = _fit_with_progress(data, n_components=options.components, random_state=0, tol=1e-4)
+    mixture = _fit_with_progress(data, {}, n_components=options.components, random_state=0, tol=1e-4)
     mixture.save(model)
     _print_model(mixture, data)
     labels = np.asarray(mixture.predict(data)).reshape(height, width)
