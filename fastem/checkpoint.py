@@ -80,16 +80,19 @@ class Checkpoint:
         self._written = time.monotonic()
         self._has_warned = False
 
-    def resume(self) -> Snapshot | None:
+    def resume(self, rng: np.random.RandomState) -> Snapshot | None:
         """The last state of this fit; None if there is no checkpoint.
 
         Raises
         ------
+        ValueError
+            If a checkpoint could not hold the state of `rng`.
         CheckpointError
             If the checkpoint belongs to other data or other settings.
         ModelFileError
             If the file is no checkpoint, and there is no sound one before it.
         """
+        _pack_generator("rng", rng)
         discard_partial(self.path)
         if not self.path.exists() and not previous_of(self.path).exists():
             return None
@@ -98,8 +101,9 @@ class Checkpoint:
         except (ModelFileError, FileNotFoundError) as error:
             if not previous_of(self.path).exists():
                 raise
+            snapshot = self._read(previous_of(self.path))
             warnings.warn(f"{self.path} cannot be used ({error}); the fit goes on from the one before.", stacklevel=6)
-            return self._read(previous_of(self.path))
+            return snapshot
 
     def keep(self, snapshot: Snapshot) -> None:
         """Remember a state, and write it if it is time."""
@@ -215,13 +219,14 @@ def _unpack_fit(name: str, reason: str, like: Any, arrays: dict[str, np.ndarray]
 
 
 def _pack_generator(name: str, rng: np.random.RandomState) -> dict[str, np.ndarray]:
-    kind, key, position, has_gauss, gauss = rng.get_state(legacy=True)
+    state: dict[str, Any] = rng.get_state(legacy=False)  # type: ignore[assignment]  # a dict, without legacy
+    kind = state["bit_generator"]
     if kind != "MT19937":
         raise ValueError(f"A fit with a checkpoint needs an int, or a generator MT19937, as random_state, not {kind}.")
     return {
-        f"{name}.key": np.asarray(key, dtype=np.int64),
-        f"{name}.position": np.array([position, has_gauss]),
-        f"{name}.gauss": np.array([gauss]),
+        f"{name}.key": np.asarray(state["state"]["key"], dtype=np.int64),
+        f"{name}.position": np.array([state["state"]["pos"], state["has_gauss"]]),
+        f"{name}.gauss": np.array([state["gauss"]]),
     }
 
 

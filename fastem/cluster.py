@@ -14,7 +14,8 @@ from fastem.tiles import tile_rows
 __all__ = ["ClusterData", "make_data"]
 
 _FAN_IN = 8
-_PARTITION_BYTES = 256 * 2**20
+_PIECES = 32
+_PIECE_BYTES = 64 * 2**20
 
 
 def make_data(source: Source, weights: np.ndarray | None, client: Any, n_threads: int | None) -> Data:
@@ -88,10 +89,8 @@ class ClusterData(Data):
         return stats
 
     def _deal_out(self, source: Source) -> tuple[np.ndarray, list[Any]]:
-        """Ranges of rows, some for each thread of the cluster, that each worker reads by itself."""
-        threads = sum(self.client.nthreads().values()) if self.client is not None else 1
-        row_bytes = source.n_features * source.dtype.itemsize
-        pieces = max(2 * threads, -(-source.n_rows * row_bytes // _PARTITION_BYTES))
+        """Ranges of rows that each worker reads by itself; they do not depend on the cluster."""
+        pieces = max(_PIECES, -(-source.n_rows * source.n_features * source.dtype.itemsize // _PIECE_BYTES))
         tile = tile_rows(source.dtype)
         size = max(1, -(-source.n_rows // (pieces * tile))) * tile
         starts = np.array([*range(0, source.n_rows, size), source.n_rows])

@@ -73,11 +73,18 @@ class Stepwise:
         weight = float(new.labels.weight)
         if not weight > 0:
             return state
+        about = self.model.recentre(new, params, self.shape) or params
+        if about is not params:
+            new = accumulate(self.model, params, rows, self.shape, about)
+            old = self._move(old, params, about)
         gain = 1.0 if t[0] == 0 else float(t[0] + self.offset) ** -self.decay
         stats = blend(old, scale(new, 1 / weight), 1 - (1 - gain) ** share)
-        after = self.model.maximize(scale(stats, weight), params, DeathPolicy(0)).params
-        moved = self.model.family.move(stats.family, stats.labels.counts, params.components, after.components)
-        return StepwiseState(after, stats._replace(family=moved), t + 1)
+        after = self.model.maximize(scale(stats, weight), about, DeathPolicy(0)).params
+        return StepwiseState(after, self._move(stats, about, after), t + 1)
+
+    def _move(self, stats: Statistics, about: Mixture, to: Mixture) -> Statistics:
+        moved = self.model.family.move(stats.family, stats.labels.counts, about.components, to.components)
+        return stats._replace(family=moved)
 
     def walk(self, state: StepwiseState, data: Data, size: int) -> StepwiseState:
         """Steps of `size` rows each over all data; the last one may have fewer."""

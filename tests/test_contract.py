@@ -13,6 +13,7 @@ from sklearn.base import clone
 import fastem
 from fastem.pace import Pace
 from fastem.sources import Source
+from tests import stores
 from tests.cases import CASES
 
 pytestmark = [
@@ -190,18 +191,42 @@ def test_any_length_of_launches_gives_the_same_bits(case, launch_tiles, monkeypa
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_array_memmap_and_path_give_the_same_bits(case, dtype, tmp_path):
-    X = _data(case, 70_000).astype(dtype)
-    path = tmp_path / "X.npy"
-    np.save(path, X)
-    fits = [
-        case.make(random_state=0, max_iter=4).fit(data) for data in (X, np.load(path, mmap_mode="r"), path, str(path))
-    ]
-    for other in fits[1:]:
-        _assert_same_bits(fits[0], other)
-        np.testing.assert_array_equal(fits[0].predict_proba(X), other.predict_proba(path))
-    np.testing.assert_array_equal(fits[0].predict(X), fits[0].predict(path))
-    np.testing.assert_array_equal(fits[0].score_samples(X), fits[0].score_samples(path))
+def test_data_give_the_same_bits_wherever_they_lie(case, dtype, tmp_path):
+    X = _data(case, 60_011).astype(dtype)
+    fit = case.make(random_state=0, max_iter=3).fit(X)
+    results = [method(X) for method in (fit.predict, fit.predict_proba, fit.score_samples)]
+    for store in stores.SAME_BITS:
+        data = store(tmp_path, X)
+        other = case.make(random_state=0, max_iter=3).fit(data)
+        _assert_same_bits(fit, other)
+        for expected, method in zip(results, (other.predict, other.predict_proba, other.score_samples), strict=True):
+            np.testing.assert_array_equal(method(data), expected, err_msg=store.__name__)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_dask_gives_the_same_numbers(case, dtype, tmp_path):
+    X = _data(case, 60_011).astype(dtype)
+    weights = np.random.default_rng(1).random(len(X))
+    fit = case.make(random_state=0, max_iter=3).fit(X, sample_weight=weights)
+    tolerance = 1e-10 if dtype == np.float64 else 1e-5
+    for store in stores.SAME_NUMBERS:
+        data = store(tmp_path, X)
+        other = case.make(random_state=0, max_iter=3).fit(data, sample_weight=weights)
+        _assert_close(fit, other, rtol=tolerance, atol=tolerance)
+        np.testing.assert_array_equal(other.predict(data), fit.predict(X))
+        assert other.score(data) == pytest.approx(fit.score(X), rel=tolerance)
+
+
+@pytest.mark.parametrize("method", ["growing", "stepwise"])
+def test_a_warm_up_reaches_the_same_maximum(case, method, tmp_path):
+    X = _data(case, 210_000)
+    plain = case.make(random_state=0, tol=1e-9, max_iter=500).fit(X)
+    warmed = case.make(random_state=0, tol=1e-9, max_iter=500).fit(X, method=method)
+    _assert_close(plain, warmed, rtol=1e-3, atol=1e-3)
+    assert warmed.log_likelihood_ == pytest.approx(plain.log_likelihood_, rel=1e-9)
+    assert warmed.n_iter_ <= plain.n_iter_
+    np.save(tmp_path / "X.npy", X)
+    _assert_same_bits(warmed, case.make(random_state=0, tol=1e-9, max_iter=500).fit(tmp_path / "X.npy", method=method))
 
 
 def test_float32_is_close_to_float64(case):

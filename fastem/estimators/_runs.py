@@ -47,7 +47,7 @@ class Runs:
 
     def best(self, rng: np.random.RandomState) -> tuple[Fit, list[int]]:
         """The best fit of all runs, and the components that died in it."""
-        resumed = None if self.checkpoint is None else self.checkpoint.resume()
+        resumed = None if self.checkpoint is None else self.checkpoint.resume(rng)
         best, deaths = (None, []) if resumed is None else (resumed.best, resumed.deaths)
         try:
             for snapshot in self._snapshots(rng, resumed):
