@@ -219,7 +219,7 @@ def _unpack_fit(name: str, reason: str, like: Any, arrays: dict[str, np.ndarray]
 
 
 def _pack_generator(name: str, rng: np.random.RandomState) -> dict[str, np.ndarray]:
-    state: dict[str, Any] = rng.get_state(legacy=False)  # type: ignore[assignment]  # a dict, without legacy
+    state: dict[str, Any] = rng.get_state(legacy=False)
     kind = state["bit_generator"]
     if kind != "MT19937":
         raise ValueError(f"A fit with a checkpoint needs an int, or a generator MT19937, as random_state, not {kind}.")
