@@ -71,7 +71,7 @@ print(json.dumps(dict(fit=fit.fit_seconds_, kernel_per_row=memory, mebibytes=meb
 def test_file_larger_than_memory(benchmark):
     """Two passes: one iteration and the last log-likelihood."""
     folder = Path(os.environ.get("FASTEM_BIG_FOLDER", tempfile.gettempdir()))
-    gigabytes = float(os.environ.get("FASTEM_BIG_GB", 32))
+    gigabytes = float(os.environ.get("FASTEM_BIG_GB", "32"))
     gigabytes = min(gigabytes, (shutil.disk_usage(folder).free - 2 * 10**9) / 1e9)
     n = int(gigabytes * 1e9 / (8 * D))
     path = folder / f"fastem-big-{n}.npy"

@@ -163,17 +163,25 @@ class Data:
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """First row, rows and weights of the source's blocks."""
-        for first, rows in self.source.blocks():
+        for first, rows, weights in self.unchecked_blocks():
             if not self._is_checked:
                 require_finite(rows, self.first_row + first)
-            yield first, rows, self.weights[first : first + len(rows)]
+            yield first, rows, weights
         self._is_checked = True
+
+    def unchecked_blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """The same for sums, which show by themselves whether all numbers were finite."""
+        for first, rows in self.source.blocks():
+            yield first, rows, self.weights[first : first + len(rows)]
 
     def accumulate(self, model: Model, params: Any, about: Any, shape: Any) -> Any:
         """Statistics of all rows under `params`, moments about `about`."""
         walk = model.accumulate(params, about, shape)
-        for first, rows, weights in self.blocks():
+        for first, rows, weights in self.unchecked_blocks():
             walk.add(first, rows, weights, self.pace)
+            if not self._is_checked and not walk.is_finite():
+                require_finite(rows, self.first_row + first)
+        self._is_checked = True
         return walk.finish()
 
 

@@ -102,7 +102,7 @@ def step_rows(n_components: int, n_features: int) -> int:
 def _pieces(data: Data, size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """First row, rows and weights of pieces that begin at multiples of `size`, however the data come in blocks."""
     held = np.empty((0, data.source.n_features), data.source.dtype)
-    for first, rows, _ in data.blocks():
+    for first, rows, _ in data.unchecked_blocks():
         begin = 0
         if len(held):
             begin = min(size - len(held), len(rows))

@@ -39,7 +39,7 @@ def raw(folder, X):
 
 
 def several_files(folder, X):
-    cuts = [0, 1, 1, len(X) // 3, len(X)]
+    cuts = sorted([0, min(1, len(X)), min(1, len(X)), len(X) // 3, len(X)])
     for i, (a, b) in enumerate(pairwise(cuts)):
         np.save(folder / f"part-{i}.npy", X[a:b])
     return str(folder / "part-*.npy")
@@ -53,7 +53,7 @@ def hdf5(folder, X):
 
 def hdf5_in_chunks(folder, X):
     with h5py.File(folder / "C.h5", "w") as file:
-        file.create_dataset("rows", data=X, chunks=(777, 2), compression="gzip")
+        file.create_dataset("rows", data=X, maxshape=(None, None), chunks=(777, 2), compression="gzip")
     return folder / "C.h5"
 
 

@@ -155,7 +155,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         """Learn from some more rows and forget them: stepwise expectation-maximization.
 
         The first call makes a start from its rows, as `fit` does; each call is a step, or, for
-        more than a block of 8 MB, several ones. After `fit` it goes on from the fitted parameters.
+        more than a block of 16 MiB, several ones. After `fit` it goes on from the fitted parameters.
 
         Parameters
         ----------

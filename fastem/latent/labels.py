@@ -356,6 +356,10 @@ class _SummingPass(_Pass):
                     params, self.family_stats, self.stats, self.work,
                 )  # fmt: skip
 
+    def is_finite(self) -> bool:
+        """Whether all sums are: each cell of the data goes into them."""
+        return all(np.isfinite(field).all() for field in self.family_stats)
+
     def finish(self) -> Statistics:
         """The sums over all rows that were added."""
         labels = add_lanes(self.stats)

@@ -15,7 +15,7 @@ from fastem.tiles import tile_rows
 
 __all__ = ["DataChangedError", "Fill", "Source", "block_rows", "kernel_dtype", "read_only", "require_real"]
 
-BUFFER_BYTES = 8 * 2**20
+BUFFER_BYTES = 16 * 2**20
 _BUFFERS = 3
 
 Fill = Callable[[int, np.ndarray], None]
@@ -87,7 +87,7 @@ class Source(ABC):
         """
         size = min(block_rows(self.n_features, self.dtype), self.n_rows)
         firsts = range(0, self.n_rows, max(size, 1))
-        buffers = [np.empty((size, self.n_features), self.dtype) for _ in range(min(_BUFFERS, len(firsts)))]
+        buffers = [self._buffer(size) for _ in range(min(_BUFFERS, len(firsts)))]
         with self.reading() as fill, ThreadPoolExecutor(1, "fastem-reader") as reader:
 
             def ask(i: int) -> Future[np.ndarray]:
@@ -104,6 +104,10 @@ class Source(ABC):
             finally:
                 for future in pending:
                     future.cancel()
+
+    def _buffer(self, n_rows: int) -> np.ndarray:
+        """Memory for a block."""
+        return np.empty((n_rows, self.n_features), self.dtype)
 
     def sample_rows(self, count: int, n_chunks: int = 100) -> np.ndarray:
         """Numbers of about `count` rows, in chunks spread evenly: random rows of a file are slow."""

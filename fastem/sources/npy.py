@@ -37,7 +37,10 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
     except (ValueError, SyntaxError, tokenize.TokenError) as error:
-        raise ValueError(f"{path} is not a .npy file: {error}") from error
+        raise ValueError(
+            f"{path} is not a .npy file: {error}. fastem reads .npy, Parquet, Arrow IPC, HDF5 and Zarr by their "
+            "content, and plain binary files with dtype= and shape=."
+        ) from error
     require_real(shape, dtype, str(path))
     return shape, fortran, dtype, file.tell()
 

@@ -2,10 +2,10 @@
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import FileIO
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from fastem.sources._source import DataChangedError, Fill, kernel_dtype, require
 
 __all__ = ["RawSource"]
 
-# Share of the free memory that a file larger than memory is allowed to keep in the page cache.
+_PAGE = 4096
+# Share of the free memory that a file larger than memory may fill in the page cache.
 _CACHE_SHARE = 0.7
 
 
@@ -70,8 +71,7 @@ class RawSource(FileSource):
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
-        kept = _kept_bytes(self._identity.size)
-        with self._unchanged(), open(self.path, "rb", buffering=0) as file:
+        with self._unchanged(), _Reader(self.path, self._identity.size) as reader:
             staging: dict[tuple[int, ...], np.ndarray] = {}
 
             def stage(*shape: int) -> np.ndarray:
@@ -83,42 +83,80 @@ class RawSource(FileSource):
             def fill_rows(first: int, out: np.ndarray) -> None:
                 direct = self._stored == out.dtype
                 target = out if direct else stage(*out.shape)
-                position = self._offset + first * self.row_bytes
-                self._read_into(file, position, target)
+                reader.read(self._offset + first * self.row_bytes, target)
                 if not direct:
                     out[...] = target
-                if position >= kept:
-                    os.posix_fadvise(file.fileno(), position, target.nbytes, os.POSIX_FADV_DONTNEED)
 
             def fill_columns(first: int, out: np.ndarray) -> None:
                 column = stage(len(out))
                 for j in range(self.n_features):
-                    self._read_into(file, self._offset + (j * self.n_rows + first) * column.itemsize, column)
+                    reader.read(self._offset + (j * self.n_rows + first) * column.itemsize, column)
                     out[:, j] = column
 
             yield fill_columns if self._by_columns else fill_rows
 
-    def _read_into(self, file: FileIO, position: int, target: np.ndarray) -> None:
+    def _buffer(self, n_rows: int) -> np.ndarray:
+        """Memory that lies to its page as the first row of the file does to its own."""
+        n_bytes = n_rows * self.n_features * self.dtype.itemsize
+        raw = np.empty(n_bytes + _PAGE, np.uint8)
+        start = (self._offset - raw.ctypes.data) % _PAGE
+        return raw[start : start + n_bytes].view(self.dtype).reshape(n_rows, self.n_features)
+
+
+class _Reader:
+    """Reads a file into arrays.
+
+    A file larger than memory, read from end to end, drives its own beginning out of the page
+    cache before the next pass comes to it, and filling the cache takes half of a core. So only a
+    beginning that fits is read through the cache, where it stays; what lies behind is read past
+    it, as far as the system and the places of the arrays in memory allow.
+    """
+
+    def __init__(self, path: Path, size: int):
+        self.path = path
+        self._cached = _CACHE_SHARE * available_memory() if size > available_memory() else math.inf
+
+    def __enter__(self) -> Self:
+        self._file = open(self.path, "rb", buffering=0)  # closed in __exit__
+        self._past_cache = -1
+        if self._cached < math.inf and hasattr(os, "O_DIRECT"):
+            with suppress(OSError):  # a file system without it
+                self._past_cache = os.open(self.path, os.O_RDONLY | os.O_DIRECT)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        if self._past_cache >= 0:
+            os.close(self._past_cache)
+
+    def read(self, position: int, target: np.ndarray) -> None:
+        """Fill an array with the bytes from a position on."""
         view = memoryview(target.data).cast("B")
-        file.seek(position)
+        congruent = (target.ctypes.data - position) % _PAGE == 0
+        if self._past_cache >= 0 and position >= self._cached and congruent and len(view) > 2 * _PAGE:
+            head = -position % _PAGE
+            tail = (position + len(view)) % _PAGE
+            self._read_cached(position, view[:head])
+            self._read_past_cache(position + head, view[head : len(view) - tail])
+            self._read_cached(position + len(view) - tail, view[len(view) - tail :])
+        else:
+            self._read_cached(position, view)
+
+    def _read_cached(self, position: int, view: memoryview) -> None:
+        self._file.seek(position)
+        self._read_all(self._file.readinto, position, view)
+
+    def _read_past_cache(self, position: int, view: memoryview) -> None:
+        end = position + len(view)
+        self._read_all(lambda rest: os.preadv(self._past_cache, [rest], end - len(rest)), position, view)
+
+    def _read_all(self, read: Callable[[memoryview], int | None], position: int, view: memoryview) -> None:
         while view:
             try:
-                n = file.readinto(view)
+                n = read(view)
             except OSError as error:
                 what = f"reading failed at byte {position}: {error.strerror}"
                 raise OSError(error.errno, what, str(self.path)) from error
             if not n:
                 raise DataChangedError(f"{self.path} ends at byte {position}: it was shortened while in use.")
             view, position = view[n:], position + n
-
-
-def _kept_bytes(size: int) -> float:
-    """Bytes at the beginning of a file that the page cache should keep from pass to pass.
-
-    A file larger than memory, read from end to end, drives its own beginning out of the cache
-    before the next pass comes to it. Letting go of what lies behind keeps the beginning.
-    """
-    available = available_memory()
-    if size < available or not hasattr(os, "posix_fadvise"):
-        return math.inf
-    return _CACHE_SHARE * available
