@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "add_totals", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
+    "add_totals", "claim", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
     "maximum", "minimum", "power_of_two", "splat", "store", "total", "transpose", "where_greater",
 ]  # fmt: skip
 
@@ -414,6 +414,26 @@ def _accumulate(context: Any, builder: Any, sig: Any, args: Any, sums: Any) -> N
     before = builder.load(pointer)
     before.align = 8
     builder.store(builder.fadd(before, sums), pointer).align = 8
+
+
+# --- threads ----------------------------------------------------------------------------------
+
+
+def claim(counter: np.ndarray) -> int:
+    """The number in a counter of shape (1,), which goes up by one: no two threads get the same."""
+    number = int(counter[0])
+    counter[0] += 1
+    return number
+
+
+def _type_claim(counter: types.Type) -> types.Type | None:
+    return types.int64 if isinstance(counter, types.Array) and counter.dtype == types.int64 else None
+
+
+@_compiled(claim, _type_claim, types.Array)
+def _claim(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    return builder.atomic_rmw("add", data, ir.Constant(ir.IntType(64), 1), "monotonic")
 
 
 # --- bits: what exp and log are made of -------------------------------------------------------

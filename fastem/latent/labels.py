@@ -11,7 +11,7 @@ from fastem.dispatch import add_statistics, compile_pass, log_density
 from fastem.elementary import exp, log
 from fastem.family import Family, Maximized
 from fastem.pace import Pace
-from fastem.simd import fill, fma, lanes, load, maximum, store, total
+from fastem.simd import claim, fill, fma, lanes, load, maximum, store, total
 from fastem.statistics import add_lanes, zeros
 from fastem.threads import choose
 from fastem.tiles import fill_tile, n_lanes, n_points, tile_rows
@@ -42,6 +42,7 @@ class Workspace(NamedTuple):
     resp: np.ndarray  # (workers, K, tile)
     counts: np.ndarray  # (workers, K)
     scratch: np.ndarray  # (workers, family's own)
+    next: np.ndarray  # (1,) the lane, or the tile, that a worker takes next
 
 
 class Output(NamedTuple):
@@ -106,8 +107,11 @@ def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # typ
 
 
 def _make_accumulate(key: str) -> Callable[..., Any]:
-    def accumulate(rows, weights, first_tile, first_lane, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
-        """E-step and sums of some lanes' tiles; tile t of the data belongs to lane ``t % lanes``."""
+    def accumulate(rows, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+        """E-step and sums of some lanes' tiles; tile t of the data belongs to lane ``t % lanes``.
+
+        Workers take the next lane when they are done with one: no core waits for a busy one.
+        """
         _key = key
         m = n_points(work.tiles)
         n_tiles = (rows.shape[0] + m - 1) // m
@@ -119,19 +123,21 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
             resp = work.resp[worker]
             counts = work.counts[worker]
             scratch = work.scratch[worker]
-            for lane in range(first_lane + worker, end_lane, n_workers):
+            lane = claim(work.next)
+            while lane < end_lane:
                 for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
                     fill_tile(rows, weights, t * m, tile, tile_weights)
                     log_density(tile, params, resp, scratch)
                     log_likelihood = _normalise(resp, tile_weights)
                     _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane)
                     add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
+                lane = claim(work.next)
 
     return accumulate
 
 
 def _make_accumulate_given(key: str) -> Callable[..., Any]:
-    def accumulate_given(rows, given, weights, first_tile, first_lane, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+    def accumulate_given(rows, given, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
         """Sums of some lanes' tiles under given responsibilities (rows, K)."""
         _key = key
         m = n_points(work.tiles)
@@ -144,7 +150,8 @@ def _make_accumulate_given(key: str) -> Callable[..., Any]:
             resp = work.resp[worker]
             counts = work.counts[worker]
             scratch = work.scratch[worker]
-            for lane in range(first_lane + worker, end_lane, n_workers):
+            lane = claim(work.next)
+            while lane < end_lane:
                 for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
                     fill_tile(given, weights, t * m, resp, tile_weights)
                     for k in range(resp.shape[0]):
@@ -153,6 +160,7 @@ def _make_accumulate_given(key: str) -> Callable[..., Any]:
                     fill_tile(rows, weights, t * m, tile, tile_weights)
                     _add_labels(0.0, resp, tile_weights, counts, stats, lane)
                     add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
+                lane = claim(work.next)
 
     return accumulate_given
 
@@ -168,7 +176,8 @@ def _make_infer(key: str) -> Callable[..., Any]:
             tile = work.tiles[worker]
             tile_weights = work.weights[worker]
             resp = work.resp[worker]
-            for t in range(worker, n_tiles, n_workers):
+            t = claim(work.next)
+            while t < n_tiles:
                 first = t * m
                 count = min(m, rows.shape[0] - first)
                 fill_tile(rows, weights, first, tile, tile_weights)
@@ -180,6 +189,7 @@ def _make_infer(key: str) -> Callable[..., Any]:
                 if out.resp.shape[0] > 0:
                     _normalise(resp, tile_weights)
                     _write_resp(resp, out.resp, first, count)
+                t = claim(work.next)
 
     return infer
 
@@ -333,6 +343,7 @@ class _Pass:
             np.empty((n, k, m), shape.dtype),
             np.empty((n, k)),
             np.empty((n, family.scratch(d, m)), shape.dtype),
+            np.zeros(1, np.int64),
         )
 
 
@@ -350,9 +361,10 @@ class _SummingPass(_Pass):
         params = self.prepared.params
         for first, end, lane, last in pace.by_lanes(-(-len(rows) // m), len(self.stats.weight), self.n_threads):
             some = slice(first * m, end * m)
+            self.work.next[0] = lane
             with choose(self.twins, self.n_threads) as kernel:
                 kernel(
-                    rows[some], *(array[some] for array in beside), first_row // m + first, lane, last,
+                    rows[some], *(array[some] for array in beside), first_row // m + first, last,
                     params, self.family_stats, self.stats, self.work,
                 )  # fmt: skip
 
@@ -394,5 +406,6 @@ class InferPass(_Pass):
         for first, end in pace.by_rows(-(-len(rows) // m)):
             some = slice(first * m, end * m)
             part = Output(*(array[some] for array in out))
+            self.work.next[0] = 0
             with choose(self.twins, self.n_threads) as kernel:
                 kernel(rows[some], none, self.prepared.params, self.prepared.offset, part, self.work)

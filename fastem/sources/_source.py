@@ -5,7 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -87,8 +87,8 @@ class Source(ABC):
         """
         size = min(block_rows(self.n_features, self.dtype), self.n_rows)
         firsts = range(0, self.n_rows, max(size, 1))
-        buffers = [self._buffer(size) for _ in range(min(_BUFFERS, len(firsts)))]
-        with self.reading() as fill, ThreadPoolExecutor(1, "fastem-reader") as reader:
+        buffers = self._take_buffers(min(_BUFFERS, len(firsts)), size)
+        with self.reading() as fill, ThreadPoolExecutor(1, "fastem-reader", _give_way) as reader:
 
             def ask(i: int) -> Future[np.ndarray]:
                 rows = buffers[i % _BUFFERS][: self.n_rows - firsts[i]]
@@ -104,6 +104,17 @@ class Source(ABC):
             finally:
                 for future in pending:
                     future.cancel()
+        self._spare = buffers
+
+    def _take_buffers(self, count: int, n_rows: int) -> list[np.ndarray]:
+        """Those of the pass before, whose memory is there already, if they fit and nobody else has them."""
+        spare: list[np.ndarray] = self.__dict__.pop("_spare", [])
+        if len(spare) == count and all(len(buffer) == n_rows for buffer in spare):
+            return spare
+        return [self._buffer(n_rows) for _ in range(count)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_spare"}
 
     def _buffer(self, n_rows: int) -> np.ndarray:
         """Memory for a block."""
@@ -125,6 +136,17 @@ class Source(ABC):
             for begin, end in pairwise(cuts):
                 fill(int(rows[begin]), taken[begin:end])
         return taken
+
+
+def _give_way() -> None:
+    """Let this thread interrupt no other when it wakes up.
+
+    Where kernels keep all cores busy, a reader that does so stops one of them for a whole slice of
+    time, and the others wait for it.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def kernel_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:

@@ -17,7 +17,7 @@ from fastem.sources.frame import arrow_dtype, arrow_numbers
 
 __all__ = ["IpcSource", "ParquetSource"]
 
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 16_384
 
 
 class _ArrowSource(FileSource):
