@@ -18,6 +18,8 @@ numpydoc_class_members_toctree = False
 numpydoc_validation_checks = {"GL03", "GL06", "GL07", "PR01", "PR02", "PR03", "PR10", "SS03"}
 numpydoc_validation_exclude = {
     r"fastem\.Iteration",
+    r"fastem\.PassProgress",
+    r"fastem\.sources\.",
     r"fastem\.family\.",
     r"fastem\.dispatch\.",
     r"\.set_.*_request$",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastem import plot
+    from fastem.checkpoint import CheckpointError
     from fastem.diagnostics import show_versions
-    from fastem.em import Iteration
+    from fastem.em import Iteration, PassProgress
     from fastem.estimators.gaussian_mixture import GaussianMixture
     from fastem.persistence import ModelFileError, load
     from fastem.progress import Progress
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckpointError",
     "DataChangedError",
     "GaussianMixture",
     "Iteration",
     "ModelFileError",
+    "PassProgress",
     "Progress",
     "load",
     "open",
@@ -31,10 +34,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CheckpointError": "fastem.checkpoint",
     "DataChangedError": "fastem.sources",
     "GaussianMixture": "fastem.estimators.gaussian_mixture",
     "Iteration": "fastem.em",
     "ModelFileError": "fastem.persistence",
+    "PassProgress": "fastem.em",
     "Progress": "fastem.progress",
     "load": "fastem.persistence",
     "open": "fastem.sources",

@@ -88,7 +88,12 @@ class Progress:
             self._print(f"{name}: {facts}  {speed}")
 
     def during_pass(self, now: PassProgress) -> None:
-        """Show how far the pass is, and how long pass and fit will take."""
+        """Show how far the pass is, and how long pass and fit will take.
+
+        Parameters
+        ----------
+        now : PassProgress
+        """
         on_terminal = self._bar is not None
         since = time.monotonic() - self._said
         if since < (_SECONDS_BETWEEN_UPDATES if on_terminal else _SECONDS_BETWEEN_LINES):

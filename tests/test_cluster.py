@@ -96,6 +96,7 @@ CLUSTER = """
     import dask.array as da
     import numpy as np
     from distributed import Client, LocalCluster
+    import fastem
     from fastem import GaussianMixture
 
     warnings.simplefilter("ignore")
@@ -120,6 +121,9 @@ CLUSTER = """
                 shot = GaussianMixture(**settings, callbacks=kill).fit(data, client=client, sample_weight=weights)
                 near = np.allclose(whole.means_, expected.means_, rtol=1e-10, atol=1e-10)
                 print(name, near, whole.means_.tobytes() == shot.means_.tobytes(), flush=True)
+            source = fastem.open(da.from_array(X, chunks=(7000, 3)).persist())  # nobody else holds these partitions
+            held = GaussianMixture(**settings).fit(source).means_
+            print("held", np.allclose(held, GaussianMixture(**settings).fit(X).means_, rtol=1e-10, atol=1e-10))
             checked = GaussianMixture(**settings, n_threads=2).fit(sys.argv[1], client=client)
             print("threads", checked.means_.tobytes() == GaussianMixture(**settings).fit(
                 sys.argv[1], client=client).means_.tobytes())
@@ -139,4 +143,6 @@ def test_a_killed_worker_changes_nothing(tmp_path):
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines() == ["persisted True True", "path True True", "array True True", "threads True"]
+    assert done.stdout.splitlines() == [
+        "persisted True True", "path True True", "array True True", "held True", "threads True",
+    ]  # fmt: skip

@@ -53,6 +53,7 @@ class DaskSource(Source):
                 collection = collection[:, column_indices(columns, collection.shape[1], None)]
             self._describe_array(collection)
         self.n_rows = int(self.starts[-1])
+        self._collection = collection  # persisted partitions live as long as somebody holds it
 
     def _describe_array(self, array: Any) -> None:
         if np.isnan(array.shape[0]):
