@@ -17,7 +17,7 @@ def main(path: str) -> None:
         info = entry["extra_info"]
         if "dgemm" not in info:
             print(f"\n{entry['name']}")
-            for kind in ("seconds", "mebibytes", "differences"):
+            for kind in ("seconds", "mebibytes", "differences", "large file", "formats", "warm-ups", "cluster"):
                 for name, value in info.get(kind, {}).items():
                     print(f"    {kind} {name}: {value if isinstance(value, dict) else f'{value:.4g}'}")
 

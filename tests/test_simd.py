@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, prange
 
 from fastem import elementary, simd
 
@@ -145,3 +145,18 @@ def test_transpose(dtype):
     for i in range(8):
         for j in range(8):
             assert out[1 + j * 30 + i] == x[2 + i * 11 + j]
+
+
+@njit(parallel=True)
+def _claim_all(counter, owners, n_workers):
+    for worker in prange(n_workers):
+        number = simd.claim(counter)
+        while number < owners.shape[1]:
+            owners[worker, number] += 1
+            number = simd.claim(counter)
+
+
+def test_no_number_is_claimed_twice():
+    owners = np.zeros((8, 20_000), np.int64)
+    _claim_all(np.zeros(1, np.int64), owners, 8)
+    np.testing.assert_array_equal(owners.sum(axis=0), 1)
