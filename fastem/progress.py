@@ -71,7 +71,7 @@ class Progress:
         self._iterations_left = _iterations_left(self._last, iteration)
         self._last = iteration
         rate = iteration.n_rows / max(iteration.seconds, 1e-9)
-        facts = f"log-likelihood {iteration.objective:.6f}  change {iteration.change:.1e}"
+        facts = f"log-likelihood {iteration.objective:.6f} ({iteration.change:+.1e})"
         speed = f"{_si(rate)} rows/s"
         name = f"run {iteration.init + 1}, iteration {iteration.n_iter}"
         if self._bar is not None:
@@ -109,12 +109,12 @@ class Progress:
         seconds = max(now.seconds, 1e-9)
         left = (now.n_rows / max(now.rows, 1) - 1) * seconds
         text = (
-            f"{100 * now.rows // max(now.n_rows, 1)}% of the pass, {_si(now.rows / seconds)} rows/s, "
+            f"pass {100 * now.rows // max(now.n_rows, 1)}%, {_si(now.rows / seconds)} rows/s, "
             f"{_si(now.bytes / seconds)}B/s, {_clock(left)} left"
         )
         if self._last is not None and math.isfinite(self._iterations_left):
             whole = self._iterations_left * self._last.seconds - seconds
-            text += f", about {_clock(max(whole, left))} in all"
+            text += f", fit {_clock(max(whole, left))}"
         return text
 
     def _print(self, line: str) -> None:
@@ -140,7 +140,7 @@ def _make_bar(file: IO[str]) -> Any:
 
     return Bar(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[facts]}  {task.fields[speed]}"),

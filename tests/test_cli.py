@@ -208,7 +208,7 @@ def test_plain_progress_within_a_long_pass(monkeypatch):
     progress.during_pass(PassProgress(0, 4, 250, 1000, 2_000_000, 25.0))
     last = file.getvalue().splitlines()[-1]
     # changes shrink tenfold, so two iterations of 100 s are left, of which 25 s are over
-    assert last == "run 1, iteration 4: 25% of the pass, 10 rows/s, 80 kB/s, 1:15 left, about 2:55 in all"
+    assert last == "run 1, iteration 4: pass 25%, 10 rows/s, 80 kB/s, 1:15 left, fit 2:55"
     assert len(file.getvalue().splitlines()) == 3
 
 
