@@ -74,7 +74,7 @@ class Checkpoint:
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"There is no directory {self.path.parent} to write the checkpoint to.")
         self.every = every
-        self.facts: dict[str, Any] = json.loads(json.dumps(facts))
+        self.facts: dict[str, Any] = json.loads(json.dumps(_flat(facts)))
         self.like, self.like_warm = like, like_warm
         self._latest: Snapshot | None = None
         self._written = time.monotonic()
@@ -186,6 +186,14 @@ def describe(value: Any) -> Any:
         return getattr(value, "__qualname__", type(value).__name__)
     array = np.asarray(value)
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Facts of facts by both their names, so that a difference can be named."""
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        found |= _flat(value, f"{prefix}{name} ") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def _short(value: Any) -> str:

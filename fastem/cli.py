@@ -101,7 +101,7 @@ def _open(options: argparse.Namespace) -> Any:
     """The data that a command names."""
     from fastem.sources import open_source
 
-    columns = None if options.columns is None else [_column(name) for name in options.columns.split(",")]
+    columns = None if options.columns is None else options.columns.split(",")
     plain: dict[str, Any] = {}
     if options.dtype is not None or options.columns_per_row is not None or options.offset:
         shape = None if options.columns_per_row is None else (-1, options.columns_per_row)
@@ -109,10 +109,6 @@ def _open(options: argparse.Namespace) -> Any:
     if len(options.data) == 1:
         return open_source(options.data[0], columns, **plain)
     return open_source([open_source(path, columns, **plain) for path in options.data])
-
-
-def _column(name: str) -> str | int:
-    return int(name) if name.lstrip("-").isdigit() else name
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -152,7 +148,7 @@ def _how_to_resume(checkpoint: str | None) -> str:
         return "nothing was kept; with --checkpoint FILE a fit can be interrupted and go on"
     if Path(checkpoint).exists():
         return f"the same command goes on from {checkpoint}"
-    return "no iteration was finished, so there is nothing to go on from yet"
+    return f"nothing was written to {checkpoint}, so there is nothing to go on from"
 
 
 @contextmanager
@@ -172,12 +168,14 @@ def _fit_with_progress(data: Any, how: dict[str, Any], **params: Any) -> Any:
 
     from fastem import GaussianMixture, Progress
 
-    with Progress() as progress, warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        mixture = GaussianMixture(callbacks=progress, **params).fit(data, **how)
-    for warning in caught:
-        print(f"fastem: warning: {warning.message}", file=sys.stderr)
-    return mixture
+        try:
+            with Progress() as progress:
+                return GaussianMixture(callbacks=progress, **params).fit(data, **how)
+        finally:
+            for warning in caught:
+                print(f"fastem: warning: {warning.message}", file=sys.stderr)
 
 
 def _predict(options: argparse.Namespace) -> None:

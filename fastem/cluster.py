@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.em import Data, Model
-from fastem.sources import ArraySource, DaskSource, RowsSource, Source, partition_source
+from fastem.sources import DaskSource, RowsSource, Source, partition_source
 from fastem.statistics import add
 from fastem.tiles import tile_rows
 
@@ -46,8 +46,8 @@ class ClusterData(Data):
     Parameters
     ----------
     source : Source
-        A Dask collection, or anything that workers can read as this process can: its rows are
-        then dealt out in ranges.
+        A Dask collection, or other data, whose rows are dealt out in ranges: files are read by
+        the workers, all else is sent to them once.
     weights : ndarray of shape (n,), optional
     client : distributed.Client, optional
         Default: the scheduler that Dask uses now.
@@ -94,13 +94,16 @@ class ClusterData(Data):
         tile = tile_rows(source.dtype)
         size = max(1, -(-source.n_rows // (pieces * tile))) * tile
         starts = np.array([*range(0, source.n_rows, size), source.n_rows])
-        ranges: list[Any] = []
-        for first, end in pairwise(starts):
-            if isinstance(source, ArraySource):
-                ranges.append(self._dask.delayed(np.ascontiguousarray(source.array[first:end]), traverse=False))
-            else:
-                ranges.append(self._dask.delayed(RowsSource(source, int(first), int(end - first)), traverse=False))
-        return starts, list(self._persist(ranges)) if isinstance(source, ArraySource) else ranges
+        if source.is_shared:
+            pairs = pairwise(starts)
+            ranges = [RowsSource(source, int(first), int(end - first)) for first, end in pairs]
+            return starts, [self._dask.delayed(part, traverse=False) for part in ranges]
+        rows = []
+        with source.reading() as fill:
+            for first, end in pairwise(starts):
+                rows.append(np.empty((end - first, source.n_features), source.dtype))
+                fill(int(first), rows[-1])
+        return starts, list(self._persist([self._dask.delayed(part, traverse=False) for part in rows]))
 
     def _persist(self, values: list[Any]) -> Any:
         return self._dask.persist(*values) if self.client is None else self.client.persist(values)

@@ -9,11 +9,17 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastem.em import Data, Fit, accumulate, run
+from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, LabelStatistics, Mixture, MixtureModel, Shape, Statistics
 from fastem.sources import ArraySource
 from fastem.statistics import blend, scale
 
 __all__ = ["Growing", "Stepwise", "StepwiseState", "StepwiseWarmUp", "WarmUp"]
+
+
+LEAST_WEIGHT = 1e-9
+LARGEST_STEP = 128 * 2**20  # bytes
+LARGEST_SAMPLE = 128 * 2**20  # bytes
 
 
 class WarmUp(Protocol):
@@ -60,9 +66,13 @@ class Stepwise:
         self.model, self.shape = model, shape
         self.decay, self.offset = decay, offset
 
-    def begin(self, params: Mixture, step: int = 0) -> StepwiseState:
-        """The state of parameters to start from, or, with a `step` of 1, of fitted parameters."""
-        labels = LabelStatistics(np.array(0.0), np.array(1.0), params.weights)
+    def begin(self, params: Mixture, step: int, objective: float = 0.0) -> StepwiseState:
+        """A state with the statistics that parameters are expected to give.
+
+        After `step` 0 the first rows replace them; after 1 they count as the rows of a step, with
+        a mean log-likelihood of `objective`.
+        """
+        labels = LabelStatistics(np.array(objective), np.array(1.0), params.weights)
         expected = self.model.family.expected(params.components, params.weights)
         return StepwiseState(params, Statistics(labels, expected), np.array([step]))
 
@@ -80,6 +90,9 @@ class Stepwise:
         gain = 1.0 if t[0] == 0 else float(t[0] + self.offset) ** -self.decay
         stats = blend(old, scale(new, 1 / weight), 1 - (1 - gain) ** share)
         after = self.model.maximize(scale(stats, weight), about, DeathPolicy(0)).params
+        # rows of one kind only must not end a component for good
+        weights = np.maximum(after.weights, LEAST_WEIGHT)
+        after = after._replace(weights=weights / weights.sum())
         return StepwiseState(after, self._move(stats, about, after), t + 1)
 
     def _move(self, stats: Statistics, about: Mixture, to: Mixture) -> Statistics:
@@ -94,30 +107,36 @@ class Stepwise:
         return state
 
 
-def step_rows(n_components: int, n_features: int) -> int:
-    """Rows of a step: enough for all parameters of a mixture of Gaussians, and for the kernels."""
-    return max(16_384, 20 * n_components * n_features)
+def step_rows(n_components: int, n_features: int, itemsize: int) -> int:
+    """Rows of a step: enough for all parameters of a mixture of Gaussians and for the kernels, if they fit."""
+    wanted = max(16_384, 20 * n_components * n_features)
+    return max(1, min(wanted, LARGEST_STEP // (n_features * itemsize)))
 
 
 def _pieces(data: Data, size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """First row, rows and weights of pieces that begin at multiples of `size`, however the data come in blocks."""
     held = np.empty((0, data.source.n_features), data.source.dtype)
+    n_held = 0
+
+    def piece(first: int, rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+        return first, rows, data.weights[first : first + len(rows)]
+
     for first, rows, _ in data.unchecked_blocks():
         begin = 0
-        if len(held):
-            begin = min(size - len(held), len(rows))
-            held = np.concatenate([held, rows[:begin]])
-            if len(held) == size:
-                yield first + begin - size, held, data.weights[first + begin - size : first + begin]
-                held = held[:0]
-        while begin + size <= len(rows):
-            yield first + begin, rows[begin : begin + size], data.weights[first + begin : first + begin + size]
-            begin += size
-        if begin < len(rows):
-            held = rows[begin:].copy()
-    if len(held):
-        last = data.source.n_rows - len(held)
-        yield last, held, data.weights[last:]
+        while begin < len(rows):
+            if not n_held and begin + size <= len(rows):
+                yield piece(first + begin, rows[begin : begin + size])
+                begin += size
+                continue
+            held = held if len(held) else np.empty((size, data.source.n_features), data.source.dtype)
+            count = min(size - n_held, len(rows) - begin)
+            held[n_held : n_held + count] = rows[begin : begin + count]
+            begin, n_held = begin + count, n_held + count
+            if n_held == size:
+                yield piece(first + begin - size, held)
+                n_held = 0
+    if n_held:
+        yield piece(data.source.n_rows - n_held, held[:n_held])
 
 
 class StepwiseWarmUp:
@@ -128,10 +147,11 @@ class StepwiseWarmUp:
     def __init__(self, model: MixtureModel, data: Data, shape: Shape, decay: float, offset: float):
         self.data = data
         self.stepwise = Stepwise(model, shape, decay, offset)
-        self.size = step_rows(model.n_components, shape.n_features)
+        self.size = step_rows(model.n_components, shape.n_features, shape.dtype.itemsize)
 
     def begin(self, params: Mixture) -> StepwiseState:
-        return self.stepwise.begin(params)
+        # what the start saw counts, so that no component is lost where the first rows are of one kind
+        return self.stepwise.begin(params, step=1)
 
     def advance(self, state: StepwiseState, stage: int) -> StepwiseState:
         return self.stepwise.walk(state, self.data, self.size)
@@ -160,13 +180,12 @@ class Growing:
 
     FACTOR = 4
     SMALLEST = 50_000  # rows
-    LARGEST = 128 * 2**20  # bytes
 
     def __init__(self, model: MixtureModel, data: Data, shape: Shape, tol: float, max_iter: int):
         self.model, self.data, self.shape = model, data, shape
         self.tol, self.max_iter = tol, max_iter
         source = data.source
-        most = min(source.n_rows // self.FACTOR, self.LARGEST // (source.n_features * source.dtype.itemsize))
+        most = min(source.n_rows // self.FACTOR, LARGEST_SAMPLE // (source.n_features * source.dtype.itemsize))
         self.sizes = []
         size = self.SMALLEST
         while size <= most:
@@ -180,9 +199,15 @@ class Growing:
     def advance(self, state: GrowingState, stage: int) -> GrowingState:
         source, weights = self.data.source, self.data.weights
         rows = source.sample_rows(self.sizes[stage])
+        if len(weights):
+            rows = rows[weights[rows] > 0]
+            if len(rows) < self.sizes[stage] // 2:  # the weight lies elsewhere
+                return state
         sample = Data(ArraySource(source.take(rows)), weights[rows] if len(weights) else None)
         policy = DeathPolicy(self.model.n_components)
-        fit = run(
-            self.model, Fit(state.params), sample, self.shape, policy=policy, tol=self.tol, max_iter=self.max_iter
-        )
+        fit = Fit(state.params)
+        try:
+            run(self.model, fit, sample, self.shape, policy=policy, tol=self.tol, max_iter=self.max_iter)
+        except DegenerateError:  # too few rows for a component; all rows may do
+            return state
         return GrowingState(fit.params)

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "add_totals", "claim", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
+    "add_totals", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
     "maximum", "minimum", "power_of_two", "splat", "store", "total", "transpose", "where_greater",
 ]  # fmt: skip
 
@@ -133,6 +133,14 @@ def transpose(source: np.ndarray, start: int, stride: int, target: np.ndarray, a
     for i in range(BLOCK):
         row = np.ravel(source)[start + i * stride : start + i * stride + BLOCK]
         target.reshape(-1)[at + i : at + i + BLOCK * step : step] = row
+
+
+def deinterleave(source: np.ndarray, start: int, target: np.ndarray, places: tuple[int, ...]) -> None:
+    """Copy BLOCK rows of a few neighbouring numbers, one column to each flat index in `places`."""
+    count = len(places)
+    rows = np.ravel(source)[start : start + BLOCK * count].reshape(BLOCK, count)
+    for j, at in enumerate(places):
+        target.reshape(-1)[at : at + BLOCK] = rows[:, j]
 
 
 def fill(like: np.ndarray, value: float) -> np.ndarray:
@@ -248,6 +256,29 @@ def _transpose(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         rows = [_pick(builder, a, b, mask) for a, b in pairs for mask in (low, high)]
     for row, pointer in zip(rows, _block_pointers(context, builder, _slice(sig, 3), args[3:], vector), strict=True):
         builder.store(row, pointer).align = dtype.bitwidth // 8
+    return context.get_dummy_value()
+
+
+def _type_deinterleave(
+    source: types.Type, start: types.Type, target: types.Type, places: types.Type
+) -> types.Type | None:
+    same = _vector_of(source) is not None and _vector_of(source) == _vector_of(target)
+    indices = isinstance(places, types.UniTuple) and isinstance(places.dtype, types.Integer)
+    return types.void if same and indices and isinstance(start, types.Integer) else None
+
+
+@_compiled(deinterleave, _type_deinterleave, types.Array, types.Integer, types.Array, types.UniTuple)
+def _deinterleave(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    source, start, target, places = sig.args
+    element, align = Vector(source.dtype).llvm.element, source.dtype.bitwidth // 8
+    whole = ir.VectorType(element, BLOCK * places.count)
+    rows = builder.load(_vector_pointer(context, builder, sig.replace(args=(source, start)), args[:2], whole))
+    rows.align = align
+    for j in range(places.count):
+        column = _pick(builder, rows, rows, list(range(j, BLOCK * places.count, places.count)))
+        at = (args[2], builder.extract_value(args[3], j))
+        place = _vector_pointer(context, builder, sig.replace(args=(target, places.dtype)), at, column.type)
+        builder.store(column, place).align = align
     return context.get_dummy_value()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastem.simd import BLOCK, VECTOR_BYTES, lanes, transpose
+from fastem.simd import BLOCK, VECTOR_BYTES, deinterleave, lanes, transpose
 
 __all__ = ["fill_tile", "n_lanes", "n_points", "tile_rows"]
 
@@ -64,14 +64,33 @@ def fill_tile(rows, weights, first, tile, tile_weights):  # type: ignore[no-unty
 
 @njit(error_model="numpy")
 def _transpose_rows(rows, first, count, tile):  # type: ignore[no-untyped-def]
-    """Blocks of eight features, the last one overlapping; what is left over, one by one."""
+    """Blocks of eight rows: of all features if there are few, else of eight, the last ones overlapping.
+
+    What is left over is copied one by one.
+    """
     d = rows.shape[1]
-    blocked = count - count % BLOCK if d >= BLOCK else 0
+    m = n_points(tile)
+    blocked = count - count % BLOCK
     for b in range(0, blocked, BLOCK):
         start = (first + b) * d
-        for j in range(0, d, BLOCK):
-            at = min(j, d - BLOCK)
-            transpose(rows, start + at, d, tile, at * n_points(tile) + b, n_points(tile))
+        if d == 1:
+            deinterleave(rows, start, tile, (b,))
+        elif d == 2:
+            deinterleave(rows, start, tile, (b, b + m))
+        elif d == 3:
+            deinterleave(rows, start, tile, (b, b + m, b + 2 * m))
+        elif d == 4:
+            deinterleave(rows, start, tile, (b, b + m, b + 2 * m, b + 3 * m))
+        elif d == 5:
+            deinterleave(rows, start, tile, (b, b + m, b + 2 * m, b + 3 * m, b + 4 * m))
+        elif d == 6:
+            deinterleave(rows, start, tile, (b, b + m, b + 2 * m, b + 3 * m, b + 4 * m, b + 5 * m))
+        elif d == 7:
+            deinterleave(rows, start, tile, (b, b + m, b + 2 * m, b + 3 * m, b + 4 * m, b + 5 * m, b + 6 * m))
+        else:
+            for j in range(0, d, BLOCK):
+                at = min(j, d - BLOCK)
+                transpose(rows, start + at, d, tile, at * m + b, m)
     for j in range(d):
         for b in range(blocked, count):
             tile[j, b] = rows[first + b, j]

@@ -25,7 +25,7 @@ ALLOWED = {
     "families": ENGINE | {"families"},
     "latent": ENGINE | {"latent"},
     "em": {"sources", "pace", "family", "tiles"},
-    "online": {"em", "latent", "sources", "statistics"},
+    "online": {"em", "family", "latent", "sources", "statistics"},
     "cluster": {"em", "sources", "statistics", "tiles"},
     "container": {"files"},
     "checkpoint": {"container", "files", "em", "latent"},

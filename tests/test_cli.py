@@ -157,7 +157,7 @@ def test_checkpoint_and_method(data, tmp_path, capsys):
     ("checkpoint", "stop_at", "said"),
     [
         (True, 3, "the same command goes on from"),
-        (True, 0, "nothing to go on from yet"),
+        (True, 0, "so there is nothing to go on from"),
         (False, 2, "with --checkpoint FILE"),
     ],
 )

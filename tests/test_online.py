@@ -155,10 +155,10 @@ def test_stepwise_does_not_depend_on_blocks(monkeypatch, tmp_path):
         start["weights_init"], Gaussian(start["means_init"], *model.family.invert(start["precisions_init"]))
     )
     stepwise = Stepwise(model, shape, 0.6, 2.0)
-    whole = stepwise.walk(stepwise.begin(params), Data(ArraySource(X)), 3000)
+    whole = stepwise.walk(stepwise.begin(params, step=0), Data(ArraySource(X)), 3000)
     for buffer in (2**14, 2**17, 2**20):
         monkeypatch.setattr("fastem.sources._source.BUFFER_BYTES", buffer)
-        cut = stepwise.walk(stepwise.begin(params), Data(fastem.open(tmp_path / "X.npy")), 3000)
+        cut = stepwise.walk(stepwise.begin(params, step=0), Data(fastem.open(tmp_path / "X.npy")), 3000)
         np.testing.assert_array_equal(whole.params.components.means, cut.params.components.means)
     assert whole.step[0] == 17
 
@@ -252,3 +252,49 @@ def test_growing_samples_save_passes():
     grown = GaussianMixture(5, random_state=0, tol=1e-6, max_iter=500).fit(X, method="growing")
     assert grown.n_iter_ < 0.75 * plain.n_iter_
     assert grown.lower_bound_ > plain.lower_bound_ - 1e-5
+
+
+@pytest.mark.parametrize(("apart", "d"), [(4, 3), (6, 10), (3, 50)])
+def test_stepwise_survives_sorted_rows(apart, d):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(-apart, 1, (60_000, d)), rng.normal(apart, 1, (60_000, d))])
+    plain = GaussianMixture(2, random_state=0).fit(X)
+    warmed = GaussianMixture(2, random_state=0).fit(X, method="stepwise")
+    np.testing.assert_allclose(np.sort(warmed.weights_), [0.5, 0.5], atol=1e-6)
+    assert warmed.score(X) == pytest.approx(plain.score(X), rel=1e-6)
+
+
+def test_partial_fit_after_other_settings_is_refused():
+    for first in (lambda m: m.partial_fit(_rows(500)), lambda m: m.fit(_rows(500))):
+        for change in ({"n_components": 1}, {"n_components": 5}, {"covariance_type": "diag"}):
+            fit = first(GaussianMixture(2, random_state=0)).set_params(**change)
+            with pytest.raises(ValueError, match=r"goes on with the components|shapes of covariance_type"):
+                fit.partial_fit(_rows(500))
+
+
+def test_partial_fit_after_fit_goes_on_with_its_objective():
+    X = _rows(5000)
+    fit = GaussianMixture(3, random_state=0).fit(X)
+    before = fit.lower_bound_
+    assert fit.partial_fit(X).lower_bound_ == pytest.approx(before, abs=0.01)
+    assert fit.log_likelihood_ == pytest.approx(5000 * before, rel=0.01)
+
+
+def test_growing_where_the_weight_lies_elsewhere():
+    X = _rows(210_000)
+    weights = np.zeros(len(X))
+    weights[1::3] = 1
+    weights[: len(X) // 2] = 0
+    plain = GaussianMixture(3, random_state=0, tol=1e-8, max_iter=500).fit(X, sample_weight=weights)
+    grown = GaussianMixture(3, random_state=0, tol=1e-8, max_iter=500).fit(X, sample_weight=weights, method="growing")
+    assert grown.lower_bound_ == pytest.approx(plain.lower_bound_, abs=1e-6)
+    alone = np.zeros(len(X))
+    alone[5:9] = 1
+    GaussianMixture(1, random_state=0).fit(X, sample_weight=alone, method="growing")
+
+
+def test_steps_of_many_columns_stay_small():
+    from fastem.online import LARGEST_STEP, step_rows
+
+    for k, d in ((1, 1), (10, 1000), (100, 1000), (1000, 500)):
+        assert step_rows(k, d, 8) * d * 8 <= LARGEST_STEP

@@ -335,3 +335,148 @@ def test_no_rows_and_one_row(tmp_path, store):
 def test_dask_array_of_an_open_source(tmp_path):
     X = RNG.normal(size=(100, 2))
     assert fastem.open(da.from_array(X)).n_rows == 100
+
+
+# --- behaviour --------------------------------------------------------------------------------
+
+
+def test_few_of_many_columns_take_little_memory(tmp_path):
+    import tracemalloc
+
+    np.save(tmp_path / "wide.npy", np.zeros((40_000, 500)))
+    source = fastem.open(tmp_path / "wide.npy", columns=[7])
+    tracemalloc.start()
+    for _ in source.blocks():
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20 < (tmp_path / "wide.npy").stat().st_size
+
+
+def test_a_slow_stream_lets_go(tmp_path):
+    """Between two parts, not when a whole block is full."""
+    import time
+
+    def slow():
+        for i in range(1000):
+            if calls and i:
+                time.sleep(0.02)
+            yield np.zeros((1000, 3))
+
+    calls = []
+    source = fastem.open(slow)
+    calls.append(1)
+    blocks = source.blocks()
+    began = time.monotonic()
+    next_block = iter(blocks)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    import signal
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(next_block)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_stream_stays_in_the_thread_that_reads_it(tmp_path):
+    """As connections of SQLite demand."""
+    import sqlite3
+
+    path = tmp_path / "rows.db"
+    X = RNG.normal(size=(5000, 2))
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table t (a real, b real)")
+        connection.executemany("insert into t values (?, ?)", X.tolist())
+    connection.close()
+
+    def stream():
+        connection = sqlite3.connect(path)
+        try:
+            cursor = connection.execute("select a, b from t order by rowid")
+            while rows := cursor.fetchmany(700):
+                yield np.array(rows)
+        finally:
+            connection.close()
+
+    fit = GaussianMixture(2, random_state=0, max_iter=3).fit(stream)
+    np.testing.assert_array_equal(fit.means_, GaussianMixture(2, random_state=0, max_iter=3).fit(X).means_)
+    blocks = fastem.open(stream).blocks()
+    next(blocks)
+    blocks.close()
+
+
+def test_zarr_in_a_zip_and_arrays_in_a_zip(tmp_path):
+    X = RNG.normal(size=(100, 2))
+    with zarr.storage.ZipStore(tmp_path / "x.zarr.zip", mode="w") as store:
+        zarr.create_array(store, data=X)
+    np.testing.assert_array_equal(_all_rows(fastem.open(tmp_path / "x.zarr.zip")), X)
+    np.savez(tmp_path / "x.npz", a=X)
+    with pytest.raises(ValueError, match="holds several arrays"):
+        fastem.open(tmp_path / "x.npz")
+
+
+def test_read_errors_name_the_file(tmp_path):
+    X = RNG.normal(size=(50_000, 2))
+    for i in range(2):
+        path = stores.parquet(tmp_path, X).rename(tmp_path / f"q-{i}.parquet")
+    content = bytearray(path.read_bytes())
+    content[1000:200_000] = bytes(199_000)
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"q-1\.parquet cannot be read"):
+        _all_rows(fastem.open(str(tmp_path / "q-*.parquet")))
+
+
+def test_patterns_of_other_kinds(tmp_path):
+    X = RNG.normal(size=(60, 2))
+    for i in range(3):
+        (tmp_path / f"x-{i}.bin").write_bytes(X[20 * i : 20 * i + 20].tobytes())
+        with h5py.File(tmp_path / f"h-{i}.h5", "w") as file:
+            file["x"], file["y"] = X[20 * i : 20 * i + 20], np.zeros((1, 1))
+    np.testing.assert_array_equal(_all_rows(fastem.open(f"{tmp_path}/x-*.bin", dtype="f8", shape=(-1, 2))), X)
+    np.testing.assert_array_equal(_all_rows(fastem.open(f"{tmp_path}/h-*.h5::x")), X)
+
+
+def test_columns_named_by_numbers():
+    frame = pd.DataFrame({"2020": [1.0, 2], "0": [3.0, 4]})
+    assert fastem.open(frame, columns=["2020"]).names == ["2020"]
+    assert fastem.open(frame, columns=["0"]).names == ["0"]
+    assert fastem.open(frame, columns=[0]).names == ["2020"]
+    assert fastem.open(np.zeros((2, 5)), columns=["-1", "2"]).indices == [4, 2]
+
+
+def test_frames_follow_scikit_learn():
+    X = RNG.normal(size=(50, 2))
+    objects = pd.DataFrame(X.astype(object), columns=["a", "b"])
+    fit = GaussianMixture(2, random_state=0).fit(objects)
+    np.testing.assert_array_equal(fit.means_, GaussianMixture(2, random_state=0).fit(X).means_)
+    with pytest.raises(TypeError, match="all input features have string names"):
+        GaussianMixture().fit(pd.DataFrame(X, columns=["a", 1]))
+    with pytest.warns(UserWarning, match="fitted without feature names"):
+        GaussianMixture(2, random_state=0).fit(X).predict(objects)
+    with pytest.warns(UserWarning, match="fitted with feature names"):
+        fit.predict(X)
+
+
+def test_other_collections_of_dask():
+    import dask
+
+    with pytest.raises(ValueError, match="is no table"):
+        fastem.open(dask.delayed(np.zeros)((3, 2)))
+
+
+def test_a_failing_warning_comes_after_the_fit():
+    import warnings
+
+    fit = GaussianMixture(2, random_state=0, max_iter=1, tol=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="did not converge"):
+            fit.fit(RNG.normal(size=(100, 2)))
+    assert fit.n_features_in_ == 2 and fit.means_.shape == (2, 2)

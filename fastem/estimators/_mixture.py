@@ -25,7 +25,7 @@ from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Sha
 from fastem.memory import require_memory
 from fastem.online import Growing, Stepwise, StepwiseState, StepwiseWarmUp, WarmUp
 from fastem.persistence import save
-from fastem.sources import ArraySource, Source, block_rows, is_array_like, is_path, open_source, write_npy
+from fastem.sources import ArraySource, Source, block_rows, is_array_like, is_frame, is_path, open_source, write_npy
 from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
 from fastem.threads import available_threads
 
@@ -130,10 +130,11 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
             kept = None
             if checkpoint is not None:
                 kept = self._make_checkpoint(checkpoint, checkpoint_every, data, weights, method, model, warm_up)
-            self._run_all(model, data, shape, warm_up, kept)
+            best = self._run_all(model, data, shape, warm_up, kept)
         except BaseException:
             _restore(self, seen)
             raise
+        self._warn(best)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> np.ndarray:
@@ -204,16 +205,29 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
 
     def _stepwise_state(self, stepwise: Stepwise, data: Data) -> StepwiseState:
         """What stepwise EM goes on from."""
+        if hasattr(self, "converged_"):
+            self._check_goes_on("partial_fit", data.source.n_features)
         if hasattr(self, "online_"):
             return self._online_state(stepwise)
         if hasattr(self, "converged_"):
-            return stepwise.begin(self._fitted(), step=1)
+            return stepwise.begin(self._fitted(), step=1, objective=self.lower_bound_)
         rng = check_random_state(self.random_state)
         params, _ = next(self._starts(stepwise.model, data, stepwise.shape, rng, warm=False))
-        return stepwise.begin(params)
+        return stepwise.begin(params, step=0)
+
+    def _check_goes_on(self, what: str, n_features: int) -> Mixture:
+        """The fitted parameters, if they are those of the settings and the data."""
+        params = self._fitted()
+        if len(params.weights) != self.n_components or n_features != self.means_.shape[1]:
+            raise ValueError(
+                f"{what} goes on with the components and columns of the last fit, which were "
+                f"{len(params.weights)} and {self.means_.shape[1]}. "
+                "Make a new estimator, or set warm_start=False and fit."
+            )
+        return params
 
     def _online_state(self, stepwise: Stepwise) -> StepwiseState:
-        like = stepwise.begin(stepwise.model.about(np.zeros(self.n_features_in_)))
+        like = stepwise.begin(stepwise.model.about(np.zeros(self.n_features_in_)), step=0)
         state: StepwiseState = unflatten("state", like, self.online_)
         return state
 
@@ -236,7 +250,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
 
     def _run_all(
         self, model: MixtureModel, data: Data, shape: Shape, warm_up: WarmUp | None, checkpoint: Checkpoint | None
-    ) -> None:
+    ) -> Fit:
         """Run from every start and keep the best; nothing is set before all is done."""
         warm = self._is_warm()
         began = time.perf_counter()
@@ -262,7 +276,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         self.fit_seconds_ = time.perf_counter() - began
         self.deaths_ = deaths
         self.__dict__.pop("online_", None)
-        self._warn(best)
+        return best
 
     def _is_warm(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "converged_")
@@ -323,21 +337,21 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
                 f"The log-likelihood fell at iteration {', '.join(map(str, fit.falls))}: the data may be too "
                 "badly scaled for their precision. Standardise them, or pass float64.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         elif not fit.converged and self.max_iter > 0:
             warnings.warn(
                 f"Best performing initialization did not converge: {self.stop_reason_}. Try different init "
                 "parameters, or increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         if self.deaths_:
             warnings.warn(
                 f"Components lost all their data during the fit: {self.deaths_}. They were started again beside "
                 "the largest one, or have weight 0 now. Fewer components may describe the data.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _callbacks(self) -> Sequence[Callback]:
@@ -352,13 +366,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     ) -> Iterator[tuple[Mixture, DeathPolicy]]:
         """Starting parameters of each run, with the policy that counts its deaths."""
         if warm:
-            params = self._fitted()
-            if len(params.weights) != self.n_components or data.source.n_features != self.means_.shape[1]:
-                raise ValueError(
-                    "warm_start goes on with the components and columns of the last fit, which were "
-                    f"{len(params.weights)} and {self.means_.shape[1]}. Set warm_start=False."
-                )
-            yield params, DeathPolicy(self.n_components)
+            yield self._check_goes_on("warm_start", data.source.n_features), DeathPolicy(self.n_components)
         elif not self._needs_responsibilities():
             yield self._override(None), DeathPolicy(self.n_components)
         elif _is_array(self.init_params) or (data.source.n_rows <= EXACT_ROWS and not self.n_screen):
@@ -620,7 +628,10 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
             source: Source = ArraySource(array)
         else:
             source = open_source(X)
-            self._check_columns(source, reset)
+            if is_frame(X):
+                validate_data(self, X, reset=reset, skip_check_array=True)
+            else:
+                self._check_columns(source, reset)
         if source.n_rows < (2 if reset else 1):
             raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
         if reset and source.n_rows < self.n_components:

@@ -47,7 +47,7 @@ class Runs:
 
     def best(self, rng: np.random.RandomState) -> tuple[Fit, list[int]]:
         """The best fit of all runs, and the components that died in it."""
-        resumed = None if self.checkpoint is None else self.checkpoint.resume(rng)
+        resumed = None if self.checkpoint is None else self._go_on(self.checkpoint.resume(rng))
         best, deaths = (None, []) if resumed is None else (resumed.best, resumed.deaths)
         try:
             for snapshot in self._snapshots(rng, resumed):
@@ -59,6 +59,13 @@ class Runs:
                 self.checkpoint.write()
         assert best is not None
         return best, deaths
+
+    def _go_on(self, resumed: Snapshot | None) -> Snapshot | None:
+        """A callback's word does not outlive its fit."""
+        if resumed is not None and resumed.fit.reason is StopReason.CALLBACK:
+            has_converged = abs(resumed.fit.changes[-1]) < self.tol
+            resumed.fit.reason = StopReason.CONVERGED if has_converged else None
+        return resumed
 
     def _snapshots(self, rng: np.random.RandomState, resumed: Snapshot | None) -> Iterator[Snapshot]:
         """The state at the beginning of each run that is left to do."""

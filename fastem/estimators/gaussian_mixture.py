@@ -245,7 +245,7 @@ default='kmeans'
 
     def _check_online(self, family: GaussianFamily, k: int, d: int) -> None:
         model = MixtureModel(family, k)
-        like = Stepwise(model, Shape(d, np.dtype(np.float64), 1), 1.0, 0.0).begin(model.about(np.zeros(d)))
+        like = Stepwise(model, Shape(d, np.dtype(np.float64), 1), 1.0, 0.0).begin(model.about(np.zeros(d)), step=0)
         wanted = {name: array.shape for name, array in flatten("state", like).items()}
         if {name: array.shape for name, array in self.online_.items()} != wanted:
             raise ValueError("online_ does not belong to the parameters.")

@@ -117,7 +117,9 @@ def open_source(
         return _open(data, columns)
     if dtype is None or shape is None or not is_path(data):
         raise ValueError("A plain binary file needs its path, dtype and shape, as in dtype='<f8', shape=(-1, 10).")
-    return _choose(RawSource(data, dtype, shape, offset), columns)
+    paths = _expand(os.fspath(data))
+    parts = [RawSource(path, dtype, shape, offset) for path in paths]
+    return _choose(parts[0] if len(parts) == 1 else PartsSource(parts, paths), columns)
 
 
 def _choose(source: Source, columns: Columns) -> Source:
@@ -165,11 +167,10 @@ def _open_iterable(data: Any, columns: Columns) -> Source:
 
 def _open_path(path: str, columns: Columns) -> Source:
     file, _, name = path.partition("::")
-    if glob.has_magic(path) and not Path(file).exists():
-        found = sorted(glob.glob(path))  # noqa: PTH207  # the pattern may be absolute
-        if not found:
-            raise FileNotFoundError(f"No file matches {path}.")
-        return PartsSource([_open_path(one, columns) for one in found], found)
+    found = _expand(file)
+    if found != [file]:
+        named = [f"{one}::{name}" if name else one for one in found]
+        return PartsSource([_open_path(one, columns) for one in named], named)
     kind = _kind(Path(file))
     if kind == "parquet":
         return ParquetSource(file, columns)
@@ -180,6 +181,16 @@ def _open_path(path: str, columns: Columns) -> Source:
     if kind == "zarr":
         return _choose(ZarrSource(file, name), columns)
     return _choose(NpySource(path), columns)
+
+
+def _expand(path: str) -> list[str]:
+    """The files that a pattern means; a path is itself, even where it looks like a pattern."""
+    if not glob.has_magic(path) or Path(path).exists():
+        return [path]
+    found = sorted(glob.glob(path))  # noqa: PTH207  # the pattern may be absolute
+    if not found:
+        raise FileNotFoundError(f"No file matches {path}.")
+    return found
 
 
 _SIGNATURES = {b"PAR1": "parquet", b"ARROW1": "ipc", b"\x89HDF\r\n\x1a\n": "hdf5", b"PK\x03\x04": "zarr"}
@@ -193,4 +204,6 @@ def _kind(path: Path) -> str:
         raise ValueError(f"{path} is a directory and no Zarr store: name its files, as in {path}/*.parquet.")
     with path.open("rb") as file:
         head = file.read(8)
+    if path.suffix == ".npz":
+        raise ValueError(f"{path} holds several arrays: write the one to read with numpy.save.")
     return next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), "npy")

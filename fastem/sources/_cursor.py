@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fastem.sources._source import DataChangedError
+from fastem.sources._source import DataChangedError, SlowFill
 
 __all__ = ["Cursor"]
 
 
-class Cursor:
+class Cursor(SlowFill):
     """Fills arrays with rows of data that come in parts, one after the other.
 
     Parameters
@@ -26,6 +26,7 @@ class Cursor:
         self._parts: Iterator[np.ndarray] = iter(())
         self._part: np.ndarray | None = None
         self._first = 0  # number of the first row of the part
+        self._is_stopped = False
 
     def __call__(self, first: int, out: np.ndarray) -> None:
         """Fill `out` with the rows from number `first` on."""
@@ -35,7 +36,7 @@ class Cursor:
             self._parts = self._open(begin)
             self._first, self._part = begin, self._next()
         filled = 0
-        while filled < len(out):
+        while filled < len(out) and not self._is_stopped:
             skip = first + filled - self._first
             if skip < len(self._part):
                 rows = self._part[skip : skip + len(out) - filled]
@@ -47,13 +48,16 @@ class Cursor:
 
     def is_at_end(self) -> bool:
         """Whether no row follows the part that was read last."""
-        return all(len(part) == 0 for part in self._parts)
+        return self._is_stopped or all(len(part) == 0 for part in self._parts)
+
+    def stop(self) -> None:
+        self._is_stopped = True
 
     def close(self) -> None:
-        """Let go of the iterator."""
         close = getattr(self._parts, "close", None)
         if close is not None:
             close()
+        self._parts, self._part = iter(()), None
 
     def _next(self) -> np.ndarray:
         try:

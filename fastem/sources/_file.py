@@ -23,6 +23,8 @@ class _Identity(NamedTuple):
 class FileSource(Source):
     """Base of the sources that lie in one file, or in one directory of files."""
 
+    is_shared = True
+
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self._identity = _identity(self.path)
@@ -41,9 +43,11 @@ class FileSource(Source):
             yield
         except DataChangedError:
             raise
-        except Exception:
+        except Exception as error:
             self._check_unchanged()  # the likelier reason, then
-            raise
+            if str(self.path) in str(error):
+                raise
+            raise OSError(f"{self.path} cannot be read: {error}") from error
         self._check_unchanged()
 
     def _check_unchanged(self) -> None:

@@ -13,12 +13,27 @@ import numpy as np
 
 from fastem.tiles import tile_rows
 
-__all__ = ["DataChangedError", "Fill", "Source", "block_rows", "kernel_dtype", "read_only", "require_real"]
+__all__ = ["DataChangedError", "Fill", "SlowFill", "Source", "block_rows", "kernel_dtype", "read_only", "require_real"]
 
 BUFFER_BYTES = 16 * 2**20
 _BUFFERS = 3
 
 Fill = Callable[[int, np.ndarray], None]
+
+
+class SlowFill(ABC):
+    """A function that fills arrays and may take long; it can be told to stop."""
+
+    @abstractmethod
+    def __call__(self, first: int, out: np.ndarray) -> None: ...
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Let the array that is being filled go as soon as possible; called by another thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what the rows come from, in the thread that filled arrays."""
 
 
 class DataChangedError(RuntimeError):
@@ -40,12 +55,16 @@ class Source(ABC):
         Names of the columns.
     row_bytes : int
         Bytes that a row takes where it lies, for the display of progress.
+    is_shared : bool
+        Whether a copy of the source in another process reads the same files, instead of bringing
+        the rows along.
     """
 
     n_rows: int
     n_features: int
     dtype: np.dtype[Any]
     names: list[str] | None = None
+    is_shared: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -66,8 +85,10 @@ class Source(ABC):
 
     def fingerprint(self) -> dict[str, Any]:
         """Facts by which other data are told apart, to be compared with those of a checkpoint."""
-        rows = self.take(self.sample_rows(4096, n_chunks=64))
-        return self._facts() | {"content": hashlib.sha256(rows.tobytes()).hexdigest()}
+        digest = hashlib.sha256()
+        for _, rows in self.blocks():
+            digest.update(rows.data)
+        return self._facts() | {"content": digest.hexdigest()}
 
     def _facts(self) -> dict[str, Any]:
         return {"rows": self.n_rows, "columns": self.n_features, "dtype": str(self.dtype)}
@@ -102,8 +123,12 @@ class Source(ABC):
                         pending.append(ask(i + _BUFFERS - 1))
                     yield first, read_only(rows)
             finally:
+                if isinstance(fill, SlowFill):
+                    fill.stop()
                 for future in pending:
                     future.cancel()
+                if isinstance(fill, SlowFill):
+                    reader.submit(fill.close).result()  # where the rows' iterator was begun
         self._spare = buffers
 
     def _take_buffers(self, count: int, n_rows: int) -> list[np.ndarray]:

@@ -27,6 +27,7 @@ class _ArrowSource(FileSource):
         super().__init__(path)
         schema, self._starts = self._describe()
         chosen = range(len(schema)) if columns is None else column_indices(columns, len(schema), schema.names)
+        self._indices = sorted(chosen)
         self._chosen = [schema.names[j] for j in chosen]
         dtypes = [arrow_dtype(schema.field(j).type) for j in chosen]
         bad = [
@@ -131,21 +132,24 @@ class IpcSource(_ArrowSource):
 
     def _describe(self) -> tuple[Any, np.ndarray]:
         with self._file() as file:
+            schema = file.schema
+        with self._file([0] if len(schema) else []) as file:
             counts = [file.get_batch(i).num_rows for i in range(file.num_record_batches)]
-            return file.schema, np.cumsum([0, *counts])
+        return schema, np.cumsum([0, *counts])
 
     def _batches(self, part: int) -> Iterator[Any]:
-        with self._file() as file:
+        with self._file(self._indices) as file:
             for i in range(part, file.num_record_batches):
                 yield file.get_batch(i)
 
     @contextmanager
-    def _file(self) -> Iterator[Any]:
+    def _file(self, columns: Sequence[int] = ()) -> Iterator[Any]:
+        """The file; its batches have these columns, or all."""
         arrow = require("pyarrow", "arrow", "Reading Arrow files")
         ipc = require("pyarrow.ipc", "arrow", "Reading Arrow files")
         with arrow.OSFile(os.fspath(self.path)) as raw:  # not mapped: a truncated file must be an error
             try:
-                file = ipc.open_file(raw)
+                file = ipc.open_file(raw, options=ipc.IpcReadOptions(included_fields=list(columns)))
             except (ValueError, OSError) as error:
                 raise self._read_failed(error) from error
             yield file

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.sources._source import Fill, Source
+from fastem.sources._source import Fill, Source, block_rows
 
 __all__ = ["ColumnsSource", "RowsSource", "column_indices"]
 
@@ -20,6 +20,7 @@ class ColumnsSource(Source):
         self.indices = column_indices(columns, source.n_features, source.names)
         self.n_rows, self.n_features, self.dtype = source.n_rows, len(self.indices), source.dtype
         self.names = None if source.names is None else [source.names[j] for j in self.indices]
+        self.is_shared = source.is_shared
 
     @property
     def row_bytes(self) -> int:
@@ -29,20 +30,20 @@ class ColumnsSource(Source):
         return self.source.is_at(path)
 
     def fingerprint(self) -> dict[str, Any]:
-        return self.source.fingerprint() | {"chosen columns": self.indices}
+        return self._facts() | {"columns of": self.source.fingerprint(), "chosen columns": self.indices}
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
         with self.source.reading() as fill_all:
-            staging = np.empty((0, self.source.n_features), self.dtype)
+            size = min(block_rows(self.source.n_features, self.dtype), self.n_rows)
+            staging = np.empty((size, self.source.n_features), self.dtype)
 
             def fill(first: int, out: np.ndarray) -> None:
-                nonlocal staging
-                if len(staging) < len(out):
-                    staging = np.empty((len(out), self.source.n_features), self.dtype)
-                rows = staging[: len(out)]
-                fill_all(first, rows)
-                np.take(rows, self.indices, axis=1, out=out, mode="clip")
+                for begin in range(0, len(out), max(size, 1)):
+                    part = out[begin : begin + size]
+                    rows = staging[: len(part)]
+                    fill_all(first + begin, rows)
+                    np.take(rows, self.indices, axis=1, out=part, mode="clip")
 
             yield fill
 
@@ -53,6 +54,7 @@ class RowsSource(Source):
     def __init__(self, source: Source, first: int, count: int):
         self.source, self.first = source, first
         self.n_rows, self.n_features, self.dtype, self.names = count, source.n_features, source.dtype, source.names
+        self.is_shared = source.is_shared
 
     @property
     def row_bytes(self) -> int:
@@ -65,7 +67,7 @@ class RowsSource(Source):
 
 
 def column_indices(columns: Sequence[Any], n_features: int, names: Sequence[str] | None) -> list[int]:
-    """Numbers of columns that are given by numbers or names.
+    """Numbers of columns that are given by numbers or names; digits that are no name are a number.
 
     Raises
     ------
@@ -85,6 +87,8 @@ def _index(column: Any, n_features: int, names: Sequence[str] | None) -> int:
         if not -n_features <= column < n_features:
             raise ValueError(f"There is no column {column}: the data have {n_features} columns.")
         return int(column) % n_features
+    if isinstance(column, str) and column.lstrip("-").isdigit() and column not in (names or ()):
+        return _index(int(column), n_features, names)
     if names is None:
         raise ValueError(f"There is no column {column!r}: these data have no names, choose columns by number.")
     if column not in names:

@@ -1,5 +1,6 @@
 """Dask arrays and data frames."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,11 @@ def partition_source(partition: Any) -> Source:
     return FrameSource(partition) if is_frame(partition) else ArraySource(np.asarray(partition))
 
 
+def _digest_of(partition: Any) -> str:
+    content: str = partition_source(partition).fingerprint()["content"]
+    return content
+
+
 def _rows_of(partition: Any, rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return partition_source(partition).take(rows).astype(dtype)
 
@@ -42,11 +48,13 @@ class DaskSource(Source):
     """
 
     def __init__(self, collection: Any, columns: Sequence[Any] | None = None):
-        if hasattr(collection, "divisions"):
+        if type(collection).__name__ == "DataFrame":
             if columns is not None:
                 names = list(collection.columns)
                 collection = collection[[names[j] for j in column_indices(columns, len(names), names)]]
             self._describe_frame(collection)
+        elif type(collection).__name__ != "Array":
+            raise ValueError(f"A {type(collection).__name__} of Dask is no table: make an array or a data frame of it.")
         else:
             require_real(collection.shape, collection.dtype, "The Dask array")
             if columns is not None:
@@ -71,7 +79,12 @@ class DaskSource(Source):
         self.starts = np.cumsum([0, *frame.map_partitions(len).compute()])
 
     def fingerprint(self) -> dict[str, Any]:
-        return Source.fingerprint(self) if self.n_rows <= 4096 else self._facts() | {"starts": self.starts.tolist()}
+        import dask
+
+        digest = dask.delayed(_digest_of, pure=False)
+        digests = dask.compute(*(digest(partition) for partition in self.partitions))
+        content = hashlib.sha256("".join(digests).encode()).hexdigest()
+        return self._facts() | {"starts": self.starts.tolist(), "content": content}
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The rows of given increasing numbers, picked where the partitions lie."""

@@ -1,7 +1,7 @@
 """Data frames of pandas and polars, and tables of Arrow."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class FrameSource(Source):
         if columns is not None:
             chosen = column_indices(columns, len(_names(frame)), _names(frame))
             frame = _SELECT[package](frame, chosen)
+        if package == "pandas":
+            frame = _without_objects(frame)
         self.frame = frame
         dtypes, self._fill = _KINDS[package]
         columns, found = _names(frame), dtypes(frame)
@@ -67,6 +69,15 @@ class FrameSource(Source):
 
 def _pandas_dtypes(frame: Any) -> list[np.dtype[Any] | None]:
     return [_numpy_dtype(getattr(dtype, "numpy_dtype", dtype)) for dtype in frame.dtypes]
+
+
+def _without_objects(frame: Any) -> Any:
+    """The frame with columns of Python's numbers as floats; other objects stay what they are."""
+    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if isinstance(dtype, np.dtype) and dtype.kind == "O":
+            with suppress(TypeError, ValueError):
+                frame = frame.assign(**{name: frame[name].astype(np.float64)})
+    return frame
 
 
 def _numpy_dtype(dtype: Any) -> np.dtype[Any] | None:

@@ -38,7 +38,7 @@ class Hdf5Source(FileSource):
         super().__init__(path)
         with self._opened() as file:
             self.name = name or _only_table(file, self.path)
-            if self.name not in file or not hasattr(file[self.name], "shape"):
+            if self.name not in file or getattr(file[self.name], "shape", None) is None:
                 raise ValueError(f"{path} has no dataset {self.name!r}, but {', '.join(_tables(file)) or 'no table'}.")
             dataset = file[self.name]
             require_real(dataset.shape, dataset.dtype, f"{path}::{self.name}")
@@ -80,7 +80,7 @@ class Hdf5Source(FileSource):
 
 def _tables(file: Any) -> list[str]:
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if len(getattr(item, "shape", ())) == 2 else None)
+    file.visititems(lambda name, item: names.append(name) if len(getattr(item, "shape", None) or ()) == 2 else None)
     return names
 
 

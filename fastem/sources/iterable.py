@@ -1,6 +1,5 @@
 """Streams: anything that gives the same arrays each time it is iterated over."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,19 @@ from fastem.sources.columns import column_indices
 from fastem.sources.frame import FrameSource, is_frame
 
 __all__ = ["IterableSource"]
+
+
+class _WholeCursor(Cursor):
+    """A cursor that notices rows behind the last one."""
+
+    def __init__(self, parts: Callable[[int], Iterator[np.ndarray]], n_rows: int):
+        super().__init__(parts)
+        self.n_rows = n_rows
+
+    def __call__(self, first: int, out: np.ndarray) -> None:
+        super().__call__(first, out)
+        if first + len(out) == self.n_rows and not self.is_at_end():
+            raise DataChangedError(f"The iterator gave {self.n_rows} rows the first time, and more now.")
 
 
 class IterableSource(Source):
@@ -36,36 +48,22 @@ class IterableSource(Source):
 
     def __init__(self, function: Callable[[], Iterable[Any]], columns: Sequence[Any] | None = None):
         self.function, self.columns = function, columns
-        self.n_rows, dtypes, digest = 0, [], hashlib.sha256()
+        self.n_rows, dtypes = 0, []
         for number, part in enumerate(self._sources()):
             if number == 0:
                 self.n_features, self.names = part.n_features, part.names
             self._check_columns(number, part)
             self.n_rows += part.n_rows
             dtypes.append(part.dtype)
-            digest.update(part.read(0, min(part.n_rows, 16)).tobytes())
         if not dtypes:
             raise ValueError("The iterator gave no arrays: there are no rows.")
         self.dtype = kernel_dtype(*dtypes)
-        self._digest = digest.hexdigest()
-
-    def fingerprint(self) -> dict[str, Any]:
-        return self._facts() | {"content": self._digest}
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
-        cursor = Cursor(self._parts)
-        reached = 0
-
-        def fill(first: int, out: np.ndarray) -> None:
-            nonlocal reached
-            cursor(first, out)
-            reached = max(reached, first + len(out))
-
+        cursor = _WholeCursor(self._parts, self.n_rows)
         try:
-            yield fill
-            if reached == self.n_rows and not cursor.is_at_end():
-                raise DataChangedError(f"The iterator gave {self.n_rows} rows the first time, and more now.")
+            yield cursor
         finally:
             cursor.close()
 

@@ -40,6 +40,7 @@ class PartsSource(Source):
         self.starts = np.cumsum([0, *(part.n_rows for part in parts)])
         self.n_rows, self.n_features, self.names = int(self.starts[-1]), head.n_features, head.names
         self.dtype = kernel_dtype(*(part.dtype for part in parts))
+        self.is_shared = all(part.is_shared for part in parts)
 
     @property
     def row_bytes(self) -> int:

@@ -1,5 +1,6 @@
 """Plain binary files: numbers one after the other, from some byte on."""
 
+import errno
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -68,6 +69,10 @@ class RawSource(FileSource):
     @property
     def row_bytes(self) -> int:
         return self.n_features * self._stored.itemsize
+
+    def fingerprint(self) -> dict[str, Any]:
+        layout = [self._stored.str, self._offset, "F" if self._by_columns else "C"]
+        return super().fingerprint() | {"layout": layout}
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
@@ -148,7 +153,13 @@ class _Reader:
 
     def _read_past_cache(self, position: int, view: memoryview) -> None:
         end = position + len(view)
-        self._read_all(lambda rest: os.preadv(self._past_cache, [rest], end - len(rest)), position, view)
+        try:
+            self._read_all(lambda rest: os.preadv(self._past_cache, [rest], end - len(rest)), position, view)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._cached = math.inf  # this file system lets such files be opened, but not read
+            self._read_cached(position, view)
 
     def _read_all(self, read: Callable[[memoryview], int | None], position: int, view: memoryview) -> None:
         while view:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -38,7 +39,8 @@ class ZarrSource(FileSource):
     def __init__(self, path: str | os.PathLike[str], name: str = ""):
         super().__init__(path)
         self.name = name
-        array = self._array()
+        with self._store() as store:
+            array = self._array(store)
         require_real(array.shape, array.dtype, f"{path}::{name}" if name else str(path))
         self.n_rows, self.n_features = array.shape
         self._stored = np.dtype(array.dtype)
@@ -56,8 +58,8 @@ class ZarrSource(FileSource):
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
-        with self._unchanged():
-            array = self._array()
+        with self._unchanged(), self._store() as store:
+            array = self._array(store)
 
             def parts(row: int) -> Iterator[np.ndarray]:
                 for first in range(row, self.n_rows, self._part_rows):
@@ -65,17 +67,29 @@ class ZarrSource(FileSource):
 
             yield Cursor(parts, lambda row: row - row % self._part_rows)
 
-    def _array(self) -> Any:
+    @contextmanager
+    def _store(self) -> Iterator[Any]:
+        storage = require("zarr.storage", "zarr", "Reading Zarr stores")
+        if self.path.is_dir():
+            yield str(self.path)
+        elif not is_zipfile(self.path):
+            raise ValueError(f"{self.path} begins like a .zip file, but is none that can be read.")
+        else:
+            with storage.ZipStore(self.path, mode="r") as store:
+                yield store
+
+    def _array(self, store: Any) -> Any:
         zarr = require("zarr", "zarr", "Reading Zarr stores")
         try:
-            return zarr.open_array(str(self.path), path=self.name, mode="r")
+            return zarr.open_array(store, path=self.name, mode="r")
         except (zarr.errors.BaseZarrError, FileNotFoundError, KeyError, TypeError) as error:
-            held = self._arrays(zarr)
+            held = _arrays(zarr, store)
             hint = f"name one of its arrays, as in {self.path}::{held[0]}" if held else f"no array was found ({error})"
             raise ValueError(f"{self.path} is not a Zarr array by the name {self.name!r}: {hint}.") from error
 
-    def _arrays(self, zarr: Any) -> list[str]:
-        try:
-            return sorted(name for name, _ in zarr.open_group(str(self.path), mode="r").arrays())
-        except (zarr.errors.BaseZarrError, FileNotFoundError, KeyError, TypeError):
-            return []
+
+def _arrays(zarr: Any, store: Any) -> list[str]:
+    try:
+        return sorted(name for name, _ in zarr.open_group(store, mode="r").arrays())
+    except (zarr.errors.BaseZarrError, FileNotFoundError, KeyError, TypeError):
+        return []
