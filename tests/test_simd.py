@@ -160,3 +160,25 @@ def test_no_number_is_claimed_twice():
     owners = np.zeros((8, 20_000), np.int64)
     _claim_all(np.zeros(1, np.int64), owners, 8)
     np.testing.assert_array_equal(owners.sum(axis=0), 1)
+
+
+@njit
+def _deinterleave(rows, out, d):
+    m = out.shape[1]
+    if d == 1:
+        simd.deinterleave(rows, 3, out, (0,))
+    elif d == 2:
+        simd.deinterleave(rows, 3, out, (0, m))
+    elif d == 5:
+        simd.deinterleave(rows, 3, out, (0, m, 2 * m, 3 * m, 4 * m))
+    else:
+        simd.deinterleave(rows, 3, out, (0, m, 2 * m, 3 * m, 4 * m, 5 * m, 6 * m))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [1, 2, 5, 7])
+def test_deinterleave(dtype, d):
+    rows = np.random.default_rng(d).normal(size=3 + simd.BLOCK * d).astype(dtype)
+    out = np.zeros((d, simd.BLOCK), dtype)
+    _deinterleave(rows, out, d)
+    np.testing.assert_array_equal(out, rows[3:].reshape(simd.BLOCK, d).T)
