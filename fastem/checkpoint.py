@@ -71,8 +71,6 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str], every: float, facts: dict[str, Any], like: Any, like_warm: Any):
         self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"There is no directory {self.path.parent} to write the checkpoint to.")
         self.every = every
         self.facts: dict[str, Any] = json.loads(json.dumps(_flat(facts)))
         self.like, self.like_warm = like, like_warm

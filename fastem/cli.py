@@ -112,8 +112,10 @@ def _open(options: argparse.Namespace) -> Any:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    if options.out and not Path(options.out).parent.is_dir():
-        raise FileNotFoundError(f"There is no directory {Path(options.out).parent} to write the model to.")
+    from fastem.files import require_directory
+
+    if options.out:
+        require_directory(options.out, "model")
     source = _open(options)
     how: dict[str, Any] = {
         "method": options.method,

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["discard_partial", "keep_previous", "previous_of", "replacing"]
+__all__ = ["discard_partial", "keep_previous", "previous_of", "replacing", "require_directory"]
 
 
 @contextmanager
@@ -29,6 +29,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     _flush_directory(target.parent)
+
+
+def require_directory(path: str | os.PathLike[str], what: str) -> None:
+    """Raise FileNotFoundError unless the directory exists that a file is to be written to."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no directory {folder} to write the {what} to.")
 
 
 def previous_of(path: Path) -> Path:

@@ -1,33 +1,29 @@
-"""What estimators of mixtures share: starts, runs, results row by row, criteria."""
+"""How estimators of mixtures are fitted: starts, runs, rows that come bit by bit."""
 
-import math
-import os
 import time
 import warnings
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem.checkpoint import Checkpoint, describe
 from fastem.cluster import make_data
 from fastem.container import flatten, unflatten
 from fastem.em import Callback, Data, Fit, StopReason, accumulate, require_finite
 from fastem.estimators._checks import check_number, check_weights
+from fastem.estimators._fitted import FittedMixture
 from fastem.estimators._runs import Runs
-from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Output, Shape
+from fastem.files import require_directory
+from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
 from fastem.memory import require_memory
 from fastem.online import Growing, Stepwise, StepwiseState, StepwiseWarmUp, WarmUp
-from fastem.persistence import save
-from fastem.sources import ArraySource, Source, block_rows, is_array_like, is_frame, is_path, open_source, write_npy
+from fastem.sources import Source, block_rows
 from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
-from fastem.threads import available_threads
 
 __all__ = ["BaseMixture"]
 
@@ -36,12 +32,8 @@ METHODS_OF_FIT = ("em", "growing", "stepwise")
 _WITHOUT_EFFECT = {"n_threads", "verbose", "verbose_interval", "callbacks"}
 
 
-class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
+class BaseMixture(FittedMixture):
     """Base of the mixtures with independent labels."""
-
-    @abstractmethod
-    def _make_model(self, n_components: int) -> MixtureModel:
-        """The model that the constructor's arguments describe, with so many components."""
 
     @abstractmethod
     def _check_start(self, n_features: int) -> None:
@@ -58,10 +50,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
     @abstractmethod
     def _publish(self, params: Mixture) -> None:
         """Set the attributes that hold the parameters."""
-
-    @abstractmethod
-    def _fitted(self) -> Mixture:
-        """Parameters from the attributes."""
 
     # --- fit ----------------------------------------------------------------------------------
 
@@ -117,6 +105,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         if method not in METHODS_OF_FIT:
             raise ValueError(f"method must be one of {', '.join(METHODS_OF_FIT)}, not {method!r}.")
         check_number("checkpoint_every", checkpoint_every, Real, 0)
+        if checkpoint is not None:
+            require_directory(checkpoint, "checkpoint")
         seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
         try:
             source = self._open(X, reset=True)
@@ -244,9 +234,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         self.deaths_: list[int] = []
         self.fit_seconds_ = float(np.sum(fit.seconds))
         self.online_ = flatten("state", state)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "converged_")
 
     def _run_all(
         self, model: MixtureModel, data: Data, shape: Shape, warm_up: WarmUp | None, checkpoint: Checkpoint | None
@@ -407,265 +394,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: igno
         ):
             yield self._override(params), DeathPolicy(self.n_components)
 
-    # --- results row by row -------------------------------------------------------------------
-
-    def predict(self, X: Any, *, out: Any = None) -> Any:
-        """The most probable component of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-        out : ndarray of shape (n_samples,) or path, optional
-            Where to write; a path becomes a ``.npy`` file, written block by block.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            int64; memory-mapped if `out` is a path.
-        """
-        return self._infer(X, out, "labels")
-
-    def predict_proba(self, X: Any, *, out: Any = None) -> Any:
-        """The probability of each component for each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-        out : ndarray of shape (n_samples, n_components) or path, optional
-            Where to write; a path becomes a ``.npy`` file, written block by block.
-
-        Returns
-        -------
-        resp : ndarray of shape (n_samples, n_components)
-            float32 for float32 data, else float64; memory-mapped if `out` is a path.
-        """
-        return self._infer(X, out, "resp")
-
-    def score_samples(self, X: Any, *, out: Any = None) -> Any:
-        """The log-density of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-        out : ndarray of shape (n_samples,) or path, optional
-            Where to write; a path becomes a ``.npy`` file, written block by block.
-
-        Returns
-        -------
-        log_prob : ndarray of shape (n_samples,)
-            float64; memory-mapped if `out` is a path.
-        """
-        return self._infer(X, out, "log_prob")
-
-    def _infer(self, X: Any, out: Any, what: str) -> Any:
-        check_is_fitted(self)
-        source = self._open(X, reset=False)
-        n, k = source.n_rows, len(self.weights_)
-        kinds: dict[str, tuple[tuple[int, ...], Any]] = {
-            "labels": ((n,), np.dtype(np.int64)),
-            "resp": ((n, k), source.dtype),
-            "log_prob": ((n,), np.dtype(np.float64)),
-        }
-        wanted, dtype = kinds[what]
-        if is_path(out):
-            if source.is_at(out):
-                raise ValueError(f"out={str(out)!r} is the file that the data come from.")
-            with write_npy(out, wanted, dtype) as append:
-                for _, values in self._inferred(source, what, wanted[1:], dtype):
-                    append(values)
-            return np.load(out, mmap_mode="r")
-        if out is None:
-            require_memory(
-                math.prod(wanted) * dtype.itemsize, f"The result of {wanted} {dtype}", "Give a path as out=."
-            )
-            out = np.empty(wanted, dtype)
-        elif not _takes(out, wanted, dtype):
-            raise ValueError(f"out must be a path or a writeable array of shape {wanted} for {dtype}.")
-        for first, values in self._inferred(source, what, wanted[1:], dtype):
-            out[first : first + len(values)] = values
-        return out
-
-    def _inferred(
-        self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and results of the rows, piece by piece."""
-        params = self._fitted()
-        k = len(params.weights)
-        walk = self._make_model(k).infer(params, self._shape(source))
-        nothing = Output(np.empty(0), np.empty((0, k), source.dtype), np.empty(0, np.int64))
-        data = Data(source)
-        for first, block, _ in data.blocks():
-            size = block_rows(max(k, source.n_features), source.dtype)
-            for start in range(0, len(block), size):
-                rows = block[start : start + size]
-                values = np.empty((len(rows), *tail), dtype)
-                walk.add(rows, nothing._replace(**{what: values}), data.pace)
-                yield first + start, values
-
-    # --- criteria -----------------------------------------------------------------------------
-
-    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
-        """The mean log-density of a row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        log_likelihood : float
-        """
-        log_likelihood, weight = self._log_likelihood(X, sample_weight)
-        return log_likelihood / weight
-
-    def bic(self, X: Any, *, sample_weight: Any = None) -> float:
-        """Bayesian information criterion, ``-2 log L + p log n``: lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-        sample_weight : array-like of shape (n_samples,), optional
-            n is their sum.
-
-        Returns
-        -------
-        bic : float
-        """
-        log_likelihood, weight = self._log_likelihood(X, sample_weight)
-        return -2 * log_likelihood + self.n_parameters_ * math.log(weight)
-
-    def aic(self, X: Any, *, sample_weight: Any = None) -> float:
-        """Akaike's information criterion, ``-2 log L + 2 p``: lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        aic : float
-        """
-        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_
-
-    def icl(self, X: Any, *, sample_weight: Any = None) -> float:
-        """Integrated completed likelihood criterion: lower is better.
-
-        BIC plus twice the doubt about the labels, ``-2 sum log max_k r_ik`` (Biernacki, Celeux
-        and Govaert 2000), as mclust computes it, with scikit-learn's sign.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), path or open source
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        icl : float
-        """
-        check_is_fitted(self)
-        source = self._open(X, reset=False)
-        weights = check_weights(sample_weight, source.n_rows)
-        doubt = 0.0
-        for first, resp in self._inferred(source, "resp", (len(self.weights_),), source.dtype):
-            surprise = -np.log(resp.max(axis=1), dtype=np.float64)
-            doubt += float(surprise.sum() if weights is None else surprise @ weights[first : first + len(resp)])
-        return self.bic(source, sample_weight=sample_weight) + 2 * doubt
-
-    def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
-        check_is_fitted(self)
-        source = self._open(X, reset=False)
-        data = make_data(source, check_weights(sample_weight, source.n_rows), None, self.n_threads)
-        params = self._fitted()
-        stats = accumulate(self._make_model(len(params.weights)), params, data, self._shape(source))
-        return float(stats.labels.log_likelihood), float(stats.labels.weight)
-
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Draw rows from the mixture.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Sorted by component.
-        y : ndarray of shape (n_samples,)
-            The component of each row.
-        """
-        check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, not {n_samples}.")
-        rng = check_random_state(self.random_state)
-        params = self._fitted()
-        family = self._make_model(len(params.weights)).family
-        counts = rng.multinomial(n_samples, params.weights)
-        draws = [family.sample(params.components, k, int(n), rng) for k, n in enumerate(counts)]
-        return np.vstack(draws), np.repeat(np.arange(len(counts)), counts)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file that `fastem.load` reads.
-
-        Callbacks, and starts given as functions or random generators, are not saved.
-
-        Parameters
-        ----------
-        path : path
-            By convention it ends in ``.fastem``.
-        """
-        check_is_fitted(self)
-        save(self, path)
-
     # --- checks -------------------------------------------------------------------------------
-
-    def _open(self, X: Any, *, reset: bool) -> Source:
-        """The data as a source; arrays are checked as scikit-learn checks them."""
-        if is_array_like(X):
-            array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
-            source: Source = ArraySource(array)
-        else:
-            source = open_source(X)
-            if is_frame(X):
-                validate_data(self, X, reset=reset, skip_check_array=True)
-            else:
-                self._check_columns(source, reset)
-        if source.n_rows < (2 if reset else 1):
-            raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
-        if reset and source.n_rows < self.n_components:
-            raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {source.n_rows}."
-            )
-        return source
-
-    def _check_columns(self, source: Source, reset: bool) -> None:
-        """Take over number and names of the columns, or compare them with those of the fit."""
-        if source.n_features == 0:
-            raise ValueError("The data have no columns.")
-        names = None if source.names is None else np.array(source.names, dtype=object)
-        if reset:
-            self.n_features_in_ = source.n_features
-            self.__dict__.pop("feature_names_in_", None)
-            if names is not None:
-                self.feature_names_in_ = names
-            return
-        if source.n_features != self.n_features_in_:
-            raise ValueError(
-                f"X has {source.n_features} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input."
-            )
-        fitted = getattr(self, "feature_names_in_", None)
-        if names is not None and fitted is not None and list(names) != list(fitted):
-            raise ValueError(
-                f"The feature names should match those that were passed during fit, in the same order: "
-                f"{', '.join(fitted)}; these data have {', '.join(names)}."
-            )
-
-    def _shape(self, source: Source) -> Shape:
-        return Shape(source.n_features, source.dtype, available_threads(self.n_threads))
 
     def _check_size(self, source: Source, model: MixtureModel, shape: Shape) -> None:
         looked_at = source.n_rows if _is_array(self.init_params) else sample_size(self.n_components)
@@ -707,12 +436,3 @@ def _restore(model: Any, attributes: dict[str, Any]) -> None:
             model.__dict__.pop(name, None)
         else:
             setattr(model, name, value)
-
-
-def _takes(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return (
-        isinstance(out, np.ndarray)
-        and out.shape == shape
-        and out.flags.writeable
-        and np.can_cast(dtype, out.dtype, "same_kind")
-    )
