@@ -124,11 +124,11 @@ def from_responsibilities(
 
 
 def _accumulate_given(model: MixtureModel, data: Data, resp: np.ndarray, about: Mixture, shape: Shape) -> Statistics:
-    walk = model.accumulate_given(about, shape)
+    walk = model.accumulate(about, about, shape)
     for first, rows, weights in data.blocks():
         given = np.ascontiguousarray(resp[first : first + len(rows)], dtype=shape.dtype)
         given.flags.writeable = False
-        walk.add(first, rows, weights, given, data.pace)
+        walk.add(first, rows, weights, data.pace, given)
     return walk.finish()
 
 

@@ -84,6 +84,15 @@ def _normalise(resp, tile_weights):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def _fill_given(given, weights, first, resp, tile_weights):  # type: ignore[no-untyped-def]
+    """Weighted responsibilities of a tile's rows from given ones."""
+    fill_tile(given, weights, first, resp, tile_weights)
+    for k in range(resp.shape[0]):
+        for b in range(resp.shape[1]):
+            resp[k, b] *= tile_weights[b]
+
+
+@njit(error_model="numpy")
 def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # type: ignore[no-untyped-def]
     """Add a tile's log-likelihood, weights and responsibilities, the latter also to `counts`.
 
@@ -107,10 +116,11 @@ def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # typ
 
 
 def _make_accumulate(key: str) -> Callable[..., Any]:
-    def accumulate(rows, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
-        """E-step and sums of some lanes' tiles; tile t of the data belongs to lane ``t % lanes``.
+    def accumulate(rows, given, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+        """Sums of some lanes' tiles; tile t of the data belongs to lane ``t % lanes``.
 
-        Workers take the next lane when they are done with one: no core waits for a busy one.
+        Responsibilities are those of the parameters, unless they are `given` (rows, K). Workers
+        take the next lane when they are done with one: no core waits for a busy one.
         """
         _key = key
         m = n_points(work.tiles)
@@ -126,43 +136,19 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
             lane = claim(work.next)
             while lane < end_lane:
                 for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
-                    fill_tile(rows, weights, t * m, tile, tile_weights)
-                    log_density(tile, params, resp, scratch)
-                    log_likelihood = _normalise(resp, tile_weights)
+                    log_likelihood = 0.0
+                    if given.shape[0] > 0:
+                        _fill_given(given, weights, t * m, resp, tile_weights)
+                        fill_tile(rows, weights, t * m, tile, tile_weights)
+                    else:
+                        fill_tile(rows, weights, t * m, tile, tile_weights)
+                        log_density(tile, params, resp, scratch)
+                        log_likelihood = _normalise(resp, tile_weights)
                     _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane)
                     add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
                 lane = claim(work.next)
 
     return accumulate
-
-
-def _make_accumulate_given(key: str) -> Callable[..., Any]:
-    def accumulate_given(rows, given, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
-        """Sums of some lanes' tiles under given responsibilities (rows, K)."""
-        _key = key
-        m = n_points(work.tiles)
-        n_tiles = (rows.shape[0] + m - 1) // m
-        n_lanes = stats.weight.shape[0]
-        n_workers = work.tiles.shape[0]
-        for worker in prange(n_workers):
-            tile = work.tiles[worker]
-            tile_weights = work.weights[worker]
-            resp = work.resp[worker]
-            counts = work.counts[worker]
-            scratch = work.scratch[worker]
-            lane = claim(work.next)
-            while lane < end_lane:
-                for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
-                    fill_tile(given, weights, t * m, resp, tile_weights)
-                    for k in range(resp.shape[0]):
-                        for b in range(m):
-                            resp[k, b] *= tile_weights[b]
-                    fill_tile(rows, weights, t * m, tile, tile_weights)
-                    _add_labels(0.0, resp, tile_weights, counts, stats, lane)
-                    add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
-                lane = claim(work.next)
-
-    return accumulate_given
 
 
 def _make_infer(key: str) -> Callable[..., Any]:
@@ -284,10 +270,6 @@ class MixtureModel:
         """A pass that computes responsibilities by `params`, moments about `about`."""
         return AccumulatePass(self, params, about, shape)
 
-    def accumulate_given(self, about: Mixture, shape: Shape) -> "GivenPass":
-        """A pass with responsibilities given beside the rows."""
-        return GivenPass(self, about, about, shape)
-
     def infer(self, params: Mixture, shape: Shape) -> "InferPass":
         """A pass that writes results of each row."""
         return InferPass(self, params, params, shape)
@@ -347,16 +329,26 @@ class _Pass:
         )
 
 
-class _SummingPass(_Pass):
+class AccumulatePass(_Pass):
+    make = staticmethod(_make_accumulate)
+
     def __init__(self, model: MixtureModel, params: Mixture, about: Mixture, shape: Shape):
         super().__init__(model, params, about, shape)
         k, d = model.n_components, shape.n_features
         n = n_lanes(model.family.statistics_bytes(k, d))
         self.family_stats = model.family.zeros(n, k, d)
         self.stats = zeros(LabelStatistics, n, log_likelihood=(), weight=(), counts=(k,))
+        self._none = np.empty((0, k), shape.dtype)
+        self._none.flags.writeable = False
 
-    def _launch(self, first_row: int, rows: np.ndarray, beside: tuple[np.ndarray, ...], pace: Pace) -> None:
-        """Add rows, and arrays beside them, in launches of some tiles and lanes each."""
+    def add(
+        self, first_row: int, rows: np.ndarray, weights: np.ndarray, pace: Pace, given: np.ndarray | None = None
+    ) -> None:
+        """Add rows, of which the first has number `first_row`, a multiple of a tile's.
+
+        Responsibilities can be `given`, shape (rows, K).
+        """
+        resp = self._none if given is None else given
         m = tile_rows(rows.dtype)
         params = self.prepared.params
         for first, end, lane, last in pace.by_lanes(-(-len(rows) // m), len(self.stats.weight), self.n_threads):
@@ -364,7 +356,7 @@ class _SummingPass(_Pass):
             self.work.next[0] = lane
             with choose(self.twins, self.n_threads) as kernel:
                 kernel(
-                    rows[some], *(array[some] for array in beside), first_row // m + first, last,
+                    rows[some], resp[some], weights[some], first_row // m + first, last,
                     params, self.family_stats, self.stats, self.work,
                 )  # fmt: skip
 
@@ -377,22 +369,6 @@ class _SummingPass(_Pass):
         labels = add_lanes(self.stats)
         log_likelihood = labels.log_likelihood + self.prepared.offset * labels.weight
         return Statistics(labels._replace(log_likelihood=log_likelihood), add_lanes(self.family_stats))
-
-
-class AccumulatePass(_SummingPass):
-    make = staticmethod(_make_accumulate)
-
-    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray, pace: Pace) -> None:
-        """Add rows, of which the first has number `first_row`, a multiple of a tile's."""
-        self._launch(first_row, rows, (weights,), pace)
-
-
-class GivenPass(_SummingPass):
-    make = staticmethod(_make_accumulate_given)
-
-    def add(self, first_row: int, rows: np.ndarray, weights: np.ndarray, resp: np.ndarray, pace: Pace) -> None:
-        """Add rows with their responsibilities (rows, K)."""
-        self._launch(first_row, rows, (resp, weights), pace)
 
 
 class InferPass(_Pass):
