@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["show_versions", "versions"]
 
-_PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "scikit-learn", "rich", "matplotlib")
+_PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "scikit-learn", "rich", "matplotlib", "h5py", "zarr", "pyarrow", "dask")
 
 
 def versions() -> dict[str, str]:

@@ -135,17 +135,8 @@ def test_twins_give_the_same_bits(covariance_type, dtype):
         none = np.empty(0, dtype)
         none.flags.writeable = False
         kernel = getattr(walk.twins, name)
-        kernel(
-            X,
-            walk._none,
-            none,
-            0,
-            len(walk.stats.weight),
-            walk.prepared.params,
-            walk.family_stats,
-            walk.stats,
-            walk.work,
-        )
+        sums = (walk.family_stats, walk.stats, walk.work)
+        kernel(X, walk._none, none, 0, len(walk.stats.weight), walk.prepared.params, *sums)
         results.append(walk.finish())
     for part in ("labels", "family"):
         for a, b in zip(getattr(results[0], part), getattr(results[1], part), strict=True):
