@@ -6,7 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["show_versions", "versions"]
 
-_PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "scikit-learn", "rich", "matplotlib", "h5py", "zarr", "pyarrow", "dask")
+_PACKAGES = (
+    "numpy", "scipy", "numba", "llvmlite", "scikit-learn", "rich", "matplotlib", "h5py", "zarr", "pyarrow", "dask",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
