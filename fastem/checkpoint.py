@@ -65,8 +65,8 @@ class Checkpoint:
         What a fit must have in common with a checkpoint to go on from it.
     like : NamedTuple
         Parameters, of which only the types matter.
-    like_warm : NamedTuple, optional
-        State of a warm-up, of which only the types matter.
+    like_warm : NamedTuple or None
+        State of a warm-up, if there is one, of which only the types matter.
     """
 
     def __init__(self, path: str | os.PathLike[str], every: float, facts: dict[str, Any], like: Any, like_warm: Any):

@@ -79,7 +79,7 @@ class Runs:
                 if init == resumed.init:
                     yield resumed
                 continue
-            warm = None if self.warm_up is None else self.warm_up.begin(params)
+            warm = self.warm_up.begin(params) if self.warm_up is not None and self.warm_up.n_stages else None
             yield Snapshot(begun, init, Fit(params, self.previous), policy, None, [], 0, warm)
 
     def _run(self, now: Snapshot) -> Fit:
@@ -87,9 +87,9 @@ class Runs:
         talk = Talk(now.init, self.verbose, self.verbose_interval)
         while now.warm is not None:
             assert self.warm_up is not None
-            now.warm = self.warm_up.advance(now.warm, now.stage) if self.warm_up.n_stages else now.warm
+            now.warm = self.warm_up.advance(now.warm, now.stage)
             now.stage += 1
-            if now.stage >= self.warm_up.n_stages:
+            if now.stage == self.warm_up.n_stages:
                 now.fit.params, now.warm = now.warm.params, None
             self._keep(now)
         run(

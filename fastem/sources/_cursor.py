@@ -6,7 +6,12 @@ import numpy as np
 
 from fastem.sources._source import DataChangedError, SlowFill
 
-__all__ = ["Cursor"]
+__all__ = ["Cursor", "part_of"]
+
+
+def part_of(starts: np.ndarray, row: int) -> int:
+    """Number of the part that holds a row, from the rows at which parts begin, and the end."""
+    return int(np.searchsorted(starts[:-1], row, side="right")) - 1
 
 
 class Cursor(SlowFill):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.sources._cursor import Cursor
+from fastem.sources._cursor import Cursor, part_of
 from fastem.sources._extra import require
 from fastem.sources._file import FileSource
 from fastem.sources._source import Fill, kernel_dtype
@@ -21,7 +21,21 @@ _BATCH_ROWS = 16_384
 
 
 class _ArrowSource(FileSource):
-    """Base of the files of columns: chosen columns, nulls as NaN."""
+    """Base of the files of columns: rows of chosen columns, in which nulls become NaN.
+
+    Parameters
+    ----------
+    path : path
+    columns : sequence of str or int, optional
+        Default: all.
+
+    Raises
+    ------
+    ImportError
+        If pyarrow is not installed.
+    FileNotFoundError, ValueError
+        No such file or column, or a column that does not hold numbers.
+    """
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[Any] | None = None):
         super().__init__(path)
@@ -57,18 +71,15 @@ class _ArrowSource(FileSource):
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
-        cursor = Cursor(self._parts, lambda row: int(self._starts[self._part_of(row)]))
+        cursor = Cursor(self._parts, lambda row: int(self._starts[part_of(self._starts, row)]))
         with self._unchanged():
             try:
                 yield cursor
             finally:
                 cursor.close()
 
-    def _part_of(self, row: int) -> int:
-        return int(np.searchsorted(self._starts[:-1], row, side="right")) - 1
-
     def _parts(self, row: int) -> Iterator[np.ndarray]:
-        for batch in self._batches(self._part_of(row)):
+        for batch in self._batches(part_of(self._starts, row)):
             rows = np.empty((batch.num_rows, self.n_features), self.dtype)
             for j, name in enumerate(self._chosen):
                 rows[:, j] = arrow_numbers(batch.column(name))
@@ -79,21 +90,7 @@ class _ArrowSource(FileSource):
 
 
 class ParquetSource(_ArrowSource):
-    """Rows of chosen columns of a Parquet file; nulls become NaN.
-
-    Parameters
-    ----------
-    path : path
-    columns : sequence of str or int, optional
-        Default: all.
-
-    Raises
-    ------
-    ImportError
-        If pyarrow is not installed.
-    FileNotFoundError, ValueError
-        No such file or column, or a column that does not hold numbers.
-    """
+    """Rows of chosen columns of a Parquet file."""
 
     def _describe(self) -> tuple[Any, np.ndarray]:
         with self._file() as file:
@@ -114,21 +111,7 @@ class ParquetSource(_ArrowSource):
 
 
 class IpcSource(_ArrowSource):
-    """Rows of chosen columns of an Arrow IPC file, which Feather files are; nulls become NaN.
-
-    Parameters
-    ----------
-    path : path
-    columns : sequence of str or int, optional
-        Default: all.
-
-    Raises
-    ------
-    ImportError
-        If pyarrow is not installed.
-    FileNotFoundError, ValueError
-        No such file or column, or a column that does not hold numbers.
-    """
+    """Rows of chosen columns of an Arrow IPC file, which Feather files are."""
 
     def _describe(self) -> tuple[Any, np.ndarray]:
         with self._file() as file:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.sources._cursor import Cursor
+from fastem.sources._cursor import Cursor, part_of
 from fastem.sources._source import Fill, Source, kernel_dtype, require_real
 from fastem.sources.array import ArraySource
 from fastem.sources.columns import column_indices
@@ -101,16 +101,13 @@ class DaskSource(Source):
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
-        cursor = Cursor(self._parts, lambda row: int(self.starts[self._partition_of(row)]))
+        cursor = Cursor(self._parts, lambda row: int(self.starts[part_of(self.starts, row)]))
         try:
             yield cursor
         finally:
             cursor.close()
 
-    def _partition_of(self, row: int) -> int:
-        return int(np.searchsorted(self.starts[:-1], row, side="right")) - 1
-
     def _parts(self, row: int) -> Iterator[np.ndarray]:
-        for delayed in self.partitions[self._partition_of(row) :]:
+        for delayed in self.partitions[part_of(self.starts, row) :]:
             part = partition_source(delayed.compute())
             yield part.array if isinstance(part, ArraySource) else part.read(0, part.n_rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.sources._cursor import part_of
 from fastem.sources._source import Fill, Source, kernel_dtype
 
 __all__ = ["PartsSource"]
@@ -61,7 +62,7 @@ class PartsSource(Source):
             def fill(first: int, out: np.ndarray) -> None:
                 nonlocal current, fill_part
                 while len(out):
-                    i = int(np.searchsorted(self.starts, first, side="right")) - 1
+                    i = part_of(self.starts, first)
                     if i != current:
                         stack.close()
                         fill_part, current = stack.enter_context(self.parts[i].reading()), i

@@ -119,7 +119,8 @@ class _Reader:
 
     def __init__(self, path: Path, size: int):
         self.path = path
-        self._cached = _CACHE_SHARE * available_memory() if size > available_memory() else math.inf
+        available = available_memory()
+        self._cached = _CACHE_SHARE * available if size > available else math.inf
 
     def __enter__(self) -> Self:
         self._file = open(self.path, "rb", buffering=0)  # closed in __exit__
