@@ -234,55 +234,48 @@ def test_warm_ups(benchmark, tol):
 
 CLUSTER = """
 import json, time, warnings
-import numpy as np
+import dask
 import dask.array as da
-from distributed import Client, LocalCluster
+import numpy as np
+from distributed import Client, LocalCluster, wait
 from fastem import GaussianMixture
 from fastem.cluster import ClusterData
-from fastem.em import accumulate, Data
+from fastem.em import Data, accumulate
 from fastem.latent.labels import Shape
+from fastem.sources import ArraySource, open_source
 warnings.simplefilter("ignore")
 
 def rows(first, n=1_000_000):
     return np.random.default_rng(first).normal(size=(n, 10))
 
-def one(model, params, shape):
-    data = rows(0)
-    from fastem.sources import ArraySource
-    seconds = []
-    for _ in range(5):
+def seconds(model, params, shape, data):
+    accumulate(model, params, data, shape)
+    found = []
+    for _ in range(7):
         began = time.perf_counter()
-        accumulate(model, params, Data(ArraySource(data)), shape)
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+        accumulate(model, params, data, shape)
+        found.append(time.perf_counter() - began)
+    return float(np.median(found))
+
+def alone(*pass_):
+    return seconds(*pass_, Data(ArraySource(rows(0))))
 
 def main():
     k, parts = 10, 8
     fit = GaussianMixture(k, weights_init=np.full(k, 1 / k), means_init=np.random.default_rng(0).normal(size=(k, 10)),
                           precisions_init=np.tile(np.eye(10), (k, 1, 1)), max_iter=0).fit(rows(0, 1000))
-    model, params, shape = fit._make_model(k), fit._fitted(), Shape(10, np.dtype(float), 1)
+    pass_ = fit._make_model(k), fit._fitted(), Shape(10, np.dtype(float), 1)
     with LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        blocks = [da.from_delayed(__import__("dask").delayed(rows)(i), (1_000_000, 10), float) for i in range(parts)]
+        blocks = [da.from_delayed(dask.delayed(rows)(i), (1_000_000, 10), float) for i in range(parts)]
         x = da.concatenate(blocks).persist()
-        from distributed import wait
-        wait(x)
-        from fastem.sources import open_source
-        data = ClusterData(open_source(x), None, client)
-        accumulate(model, params, data, shape)
-        seconds = []
-        for _ in range(5):
-            began = time.perf_counter()
-            accumulate(model, params, data, shape)
-            seconds.append(time.perf_counter() - began)
-        tiny = ClusterData(open_source(da.zeros((8 * 256, 10), chunks=(256, 10)).persist()), None, client)
-        accumulate(model, params, tiny, shape)
-        empty = []
-        for _ in range(9):
-            began = time.perf_counter()
-            accumulate(model, params, tiny, shape)
-            empty.append(time.perf_counter() - began)
-        alone = client.submit(one, model, params, shape, pure=False).result()
-    found = dict(iteration=float(np.median(seconds)), kernel=alone, parts=parts, scheduling=float(np.median(empty)))
+        tiny = da.zeros((parts * 256, 10), chunks=(256, 10)).persist()
+        wait([x, tiny])
+        found = {
+            "iteration": seconds(*pass_, ClusterData(open_source(x), None, client)),
+            "scheduling": seconds(*pass_, ClusterData(open_source(tiny), None, client)),
+            "kernel": client.submit(alone, *pass_, pure=False).result(),
+            "parts": parts,
+        }
     print(json.dumps(found))
 
 if __name__ == "__main__":
