@@ -78,13 +78,13 @@ SEPARATED = (1_000_000, 10, 10, 10)
 def fastem(problem: Problem, n_threads: int | None = None) -> Iterate:
     from fastem.em import Data, Fit, run
     from fastem.estimators.gaussian_mixture import FAMILIES
-    from fastem.families._gaussian import Gaussian
-    from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
+    from fastem.families._gaussian import GaussianParams
+    from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
     from fastem.sources import ArraySource
     from fastem.threads import available_threads
 
     family = FAMILIES[problem.covariance_type](1e-6)
-    params = Mixture(problem.weights, Gaussian(problem.means, *family.invert(problem.precisions)))
+    params = MixtureParams(problem.weights, GaussianParams(problem.means, *family.invert(problem.precisions)))
     model = MixtureModel(family, problem.k)
     data = Data(ArraySource(problem.rows))
     shape = Shape(problem.d, problem.rows.dtype, available_threads(n_threads))

@@ -180,6 +180,14 @@ def describe(value: Any) -> Any:
         return value
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return type(value).__name__
+    if hasattr(value, "get_params"):
+        return {"class": type(value).__name__, **describe(value.get_params(deep=False))}
+    if isinstance(value, dict):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, list | tuple) and any(isinstance(item, str | list | tuple) for item in value):
+        return [describe(item) for item in value]
     if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
     array = np.asarray(value)

@@ -1,14 +1,18 @@
 """Passes over data on a cluster: each partition gives its sums, which are added in a tree."""
 
 from collections.abc import Callable
+from functools import reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.allowed import Allowed
 from fastem.em import Data, Model
+from fastem.family import Family
 from fastem.sources import DaskSource, RowsSource, Source, partition_source
 from fastem.statistics import add
+from fastem.survey import Survey, merge
 from fastem.tiles import tile_rows
 
 __all__ = ["ClusterData", "make_data"]
@@ -18,11 +22,18 @@ _PIECES = 32
 _PIECE_BYTES = 64 * 2**20
 
 
-def make_data(source: Source, weights: np.ndarray | None, client: Any, n_threads: int | None) -> Data:
+def make_data(
+    source: Source,
+    weights: np.ndarray | None,
+    client: Any,
+    n_threads: int | None,
+    allowed: Allowed | None = None,
+    needs_values: bool = True,
+) -> Data:
     """Data whose passes run where they should: here, or where Dask computes."""
     if client is None and not isinstance(source, DaskSource):
-        return Data(source, weights)
-    return ClusterData(source, weights, client, n_threads)
+        return Data(source, weights, allowed=allowed, needs_values=needs_values)
+    return ClusterData(source, weights, client, n_threads, allowed, needs_values)
 
 
 class _Job(NamedTuple):
@@ -34,6 +45,7 @@ class _Job(NamedTuple):
     shape: Any
     n_threads: int | None
     is_checked: bool
+    has_missing: bool
 
 
 class ClusterData(Data):
@@ -53,12 +65,21 @@ class ClusterData(Data):
         Default: the scheduler that Dask uses now.
     n_threads : int, optional
         Threads of a task on workers that do one at a time; default: 1.
+    allowed : Allowed, optional
+    needs_values : bool
+        As in `Data`.
     """
 
     def __init__(
-        self, source: Source, weights: np.ndarray | None = None, client: Any = None, n_threads: int | None = None
+        self,
+        source: Source,
+        weights: np.ndarray | None = None,
+        client: Any = None,
+        n_threads: int | None = None,
+        allowed: Allowed | None = None,
+        needs_values: bool = True,
     ):
-        super().__init__(source, weights)
+        super().__init__(source, weights, allowed=allowed, needs_values=needs_values)
         import dask
 
         self._dask = dask
@@ -69,24 +90,39 @@ class ClusterData(Data):
         else:
             starts, self._partitions = self._deal_out(source)
         self.starts = starts
-        self._weights = [None] * len(self._partitions)
-        if len(self.weights):
-            # kept on the workers, so that they travel once
-            pairs = pairwise(starts)
-            self._weights = list(self._persist([dask.delayed(self.weights[a:b]) for a, b in pairs]))
+        self._weights = self._scatter(self.weights if len(self.weights) else None)
+        self._allowed = self._scatter(allowed)
 
-    def accumulate(self, model: Model, params: Any, about: Any, shape: Any) -> Any:
-        job = self._dask.delayed(_Job(model, params, about, shape, self.n_threads, self._is_checked), traverse=False)
-        one = self._dask.delayed(_accumulate, pure=False)
-        sums = [
-            one(partition, weights, int(first), job)
-            for partition, weights, first in zip(self._partitions, self._weights, self.starts[:-1], strict=True)
-        ]
-        stats = self._compute(_tree(sums, self._dask.delayed(_add_all, pure=False)))
+    def _scatter(self, values: Any) -> list[Any]:
+        """The share of each partition, kept on the workers so that it travels once."""
+        if values is None:
+            return [None] * len(self._partitions)
+        shares = [self._dask.delayed(values[a:b], traverse=False) for a, b in pairwise(self.starts)]
+        return list(self._persist(shares))
+
+    def _survey(self, family: Family[Any, Any]) -> Survey:
+        of_family = self._dask.delayed(family, traverse=False)
+        found = self._on_each(self._dask.delayed(_survey, pure=False), of_family)
+        return self._compute(_tree(found, self._dask.delayed(_merge_all, pure=False)))
+
+    def accumulate(self, model: Model, params: Any, about: Any, shape: Any, given: np.ndarray | None = None) -> Any:
+        if given is not None:
+            return super().accumulate(model, params, about, shape, given)
+        if model.family.is_surveyed:
+            self.look(model.family)
+        job = _Job(model, params, about, shape, self.n_threads, self._is_checked, self.has_missing)
+        sums = self._on_each(self._dask.delayed(_accumulate, pure=False), self._dask.delayed(job, traverse=False))
+        stats, met_missing = self._compute(_tree(sums, self._dask.delayed(_add_all, pure=False)))
+        if met_missing and not self.has_missing:
+            self.look(model.family)
         self._is_checked = True
         if self.pace.after_launch is not None:
             self.pace.after_launch(self.source.n_rows / tile_rows(self.source.dtype))
-        return stats
+        return model.with_base(stats, 0.0 if self.survey is None else self.survey.base)
+
+    def _on_each(self, task: Any, job: Any) -> list[Any]:
+        parts = zip(self._partitions, self._weights, self._allowed, self.starts[:-1], strict=True)
+        return [task(rows, weights, allowed, int(first), job) for rows, weights, allowed, first in parts]
 
     def _deal_out(self, source: Source) -> tuple[np.ndarray, list[Any]]:
         """Ranges of rows that each worker reads by itself; they do not depend on the cluster."""
@@ -128,20 +164,35 @@ def _tree(values: list[Any], add_all: Callable[[list[Any]], Any]) -> Any:
 # --- tasks ------------------------------------------------------------------------------------
 
 
-def _accumulate(partition: Any, weights: np.ndarray | None, first_row: int, job: _Job) -> Any:
-    """Statistics of a partition."""
+def _data(partition: Any, weights: np.ndarray | None, allowed: Allowed | None, first_row: int) -> Data:
     source = partition if isinstance(partition, Source) else partition_source(partition)
-    data = Data(source, weights, first_row)
-    data._is_checked = job.is_checked
+    return Data(source, weights, first_row, allowed, needs_values=False)
+
+
+def _survey(
+    partition: Any, weights: np.ndarray | None, allowed: Allowed | None, first_row: int, family: Family[Any, Any]
+) -> Survey:
+    """What a partition holds."""
+    return _data(partition, weights, allowed, first_row).look(family)
+
+
+def _accumulate(
+    partition: Any, weights: np.ndarray | None, allowed: Allowed | None, first_row: int, job: _Job
+) -> tuple[Any, bool]:
+    """Statistics of a partition, and whether it has missing cells."""
+    data = _data(partition, weights, allowed, first_row)
+    data._is_checked, data.has_missing = job.is_checked, job.has_missing
     shape = job.shape._replace(n_threads=_threads(job.n_threads))
-    return data.accumulate(job.model, job.params, job.about, shape)
+    stats = data.accumulate(job.model, job.params, job.about, shape)
+    return stats, data.has_missing
 
 
-def _add_all(sums: list[Any]) -> Any:
-    total = sums[0]
-    for other in sums[1:]:
-        total = add(total, other)
-    return total
+def _add_all(sums: list[tuple[Any, bool]]) -> tuple[Any, bool]:
+    return reduce(lambda a, b: (add(a[0], b[0]), a[1] or b[1]), sums)
+
+
+def _merge_all(found: list[Survey]) -> Survey:
+    return reduce(merge, found)
 
 
 def _threads(wanted: int | None) -> int:

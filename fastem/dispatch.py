@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from fastem.nesting import is_flat, nested
+
 __all__ = ["Twins", "add_statistics", "compile_pass", "implements", "log_density"]
 
 Kernel = Callable[..., Any]
@@ -34,6 +36,7 @@ def implements(verb: Kernel, params: type) -> Callable[[Kernel], Kernel]:
 
 def log_density(tile: np.ndarray, params: Any, out: np.ndarray, scratch: np.ndarray) -> None:
     """Verb: ``out[k, b] = log f_k(tile[:, b])``, up to the constants folded into `params`."""
+    params = nested(params)
     _kernels[log_density, type(params)](tile, params, out, scratch)
 
 
@@ -50,6 +53,7 @@ def add_statistics(
 
     ``counts[k]`` is the sum of ``resp[k]``: a component without any can be passed over.
     """
+    params, stats = nested(params), nested(stats)
     _kernels[add_statistics, type(params)](tile, resp, counts, params, stats, lane, scratch)
 
 
@@ -59,11 +63,19 @@ def _kernel_of(verb: Kernel, params: types.Type) -> Kernel | None:
 
 @overload(log_density, jit_options={"error_model": "numpy"})
 def _(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    if is_flat(params):
+        return lambda tile, params, out, scratch: log_density(tile, nested(params), out, scratch)
     return _kernel_of(log_density, params)
 
 
 @overload(add_statistics, jit_options={"error_model": "numpy"})
 def _(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    if is_flat(params) or is_flat(stats):
+
+        def nest(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+            add_statistics(tile, resp, counts, nested(params), nested(stats), lane, scratch)
+
+        return nest
     return _kernel_of(add_statistics, params)
 
 
@@ -74,19 +86,30 @@ class Twins(NamedTuple):
     serial: Kernel
 
 
-@cache
-def compile_pass(make: Callable[[str], Kernel], params: type) -> Twins:
-    """Both compilations of the pass that `make` returns, for a family's parameters.
+def compile_pass(make: Callable[[str], Kernel], params: Any) -> Twins:
+    """Both compilations of the pass that `make` returns, for a family's kernel parameters.
 
     Numba's cache looks only at the file of the compiled function and does not tell the twins
     apart, but the values in a function's closure are part of its key: `make` puts there what it
     is given, a digest of all kernel sources and the twin's name.
     """
-    digest = _digest(_sources(make, params))
+    return _compile_pass(make, _kinds(params))
+
+
+@cache
+def _compile_pass(make: Callable[[str], Kernel], kinds: tuple[type, ...]) -> Twins:
+    digest = _digest(_sources(make, kinds))
+    names = " ".join(kind.__qualname__ for kind in kinds)
     return Twins(
-        _jit(make(f"{digest} parallel {params.__qualname__}"), parallel=True),
-        _jit(make(f"{digest} serial {params.__qualname__}"), parallel=False),
+        _jit(make(f"{digest} parallel {names}"), parallel=True),
+        _jit(make(f"{digest} serial {names}"), parallel=False),
     )
+
+
+def _kinds(params: Any) -> tuple[type[Any], ...]:
+    """The types of kernel parameters and of those that they contain."""
+    own = (type(params),) if hasattr(params, "_fields") else ()
+    return own + tuple(kind for field in params if isinstance(field, tuple) for kind in _kinds(field))
 
 
 def _jit(function: Kernel, *, parallel: bool) -> Kernel:
@@ -97,12 +120,12 @@ def _jit(function: Kernel, *, parallel: bool) -> Kernel:
         return njit(**options)(function)
 
 
-def _sources(make: Kernel, params: type) -> list[Path]:
-    """The files whose change must recompile a pass over a family with parameters `params`."""
+def _sources(make: Kernel, kinds: tuple[type, ...]) -> list[Path]:
+    """The files whose change must recompile a pass over families with kernel parameters of some types."""
     package = Path(__file__).parent
-    engine = [package / name for name in ("simd.py", "elementary.py", "tiles.py", "dispatch.py")]
-    kernels = [kernel for (_, of), kernel in _kernels.items() if of is params]
-    files = {Path(inspect.getfile(kernel)) for kernel in (make, *kernels)} | {Path(inspect.getfile(params))}
+    engine = [package / name for name in ("simd.py", "elementary.py", "tiles.py", "dispatch.py", "nesting.py")]
+    kernels = [kernel for (_, of), kernel in _kernels.items() if of in kinds]
+    files = {Path(inspect.getfile(part)) for part in [make, *kernels]} | {Path(inspect.getfile(kind)) for kind in kinds}
     siblings = {path for file in files for path in file.parent.glob("_*.py")}
     return [*engine, *sorted(files | siblings)]
 

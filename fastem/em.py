@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastem.family import DegenerateError
+from fastem.allowed import Allowed
+from fastem.family import DegenerateError, Family
 from fastem.pace import Pace
 from fastem.sources import Source
+from fastem.survey import Survey, has_missing, merge, survey_rows
 from fastem.tiles import tile_rows
 
 __all__ = [
@@ -25,7 +28,6 @@ __all__ = [
     "PassProgress",
     "StopReason",
     "accumulate",
-    "require_finite",
     "run",
 ]
 
@@ -36,8 +38,11 @@ _ROUNDING = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
 class Model(Protocol):
     """The contract of the loop."""
 
-    def accumulate(self, params: Any, about: Any, shape: Any) -> Any: ...
-    def objective(self, stats: Any) -> float: ...
+    family: Family[Any, Any]
+
+    def accumulate(self, params: Any, about: Any, shape: Any, missing: bool) -> Any: ...
+    def with_base(self, stats: Any, base: float) -> Any: ...
+    def objective(self, stats: Any, params: Any) -> float: ...
     def recentre(self, stats: Any, about: Any, shape: Any) -> Any: ...
     def maximize(self, stats: Any, about: Any, policy: Any) -> Any: ...
 
@@ -147,61 +152,92 @@ class Fit:
 
 
 class Data:
-    """A source with weights of its rows, checked for finite numbers the first time it is read.
+    """A source with weights of its rows and the components they may belong to.
 
-    In errors the rows are numbered from `first_row` on.
+    What the rows hold is found out the first time that they are read: whether all numbers are
+    finite, which cells are missing, what a family asks for. In errors the rows are numbered from
+    `first_row` on; `needs_values` says whether each column must have some.
     """
 
-    def __init__(self, source: Source, weights: np.ndarray | None = None, first_row: int = 0):
+    def __init__(
+        self,
+        source: Source,
+        weights: np.ndarray | None = None,
+        first_row: int = 0,
+        allowed: Allowed | None = None,
+        needs_values: bool = True,
+    ):
         self.source = source
         self.first_row = first_row
         weights = np.empty(0) if weights is None else weights
         self.weights = np.array(weights, dtype=source.dtype)
         self.weights.flags.writeable = False
+        self.allowed = allowed
+        self.needs_values = needs_values
+        self.has_missing = False
+        self.survey: Survey | None = None
         self._is_checked = False
         self.pace = Pace()
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """First row, rows and weights of the source's blocks."""
-        for first, rows, weights in self.unchecked_blocks():
-            if not self._is_checked:
-                require_finite(rows, self.first_row + first)
-            yield first, rows, weights
-        self._is_checked = True
-
-    def unchecked_blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """The same for sums, which show by themselves whether all numbers were finite."""
+        """First row, rows and weights of the source's blocks, which nobody has checked."""
         for first, rows in self.source.blocks():
             yield first, rows, self.weights[first : first + len(rows)]
 
-    def accumulate(self, model: Model, params: Any, about: Any, shape: Any) -> Any:
-        """Statistics of all rows under `params`, moments about `about`."""
-        walk = model.accumulate(params, about, shape)
-        for first, rows, weights in self.unchecked_blocks():
-            walk.add(first, rows, weights, self.pace)
-            if not self._is_checked and not walk.is_finite():
-                require_finite(rows, self.first_row + first)
+    def part(self, source: Source, rows: Any, first_row: int = 0) -> "Data":
+        """Some rows of these data, which `source` holds, with their weights and components."""
+        weights = self.weights[rows] if len(self.weights) else None
+        some = Data(source, weights, first_row, None if self.allowed is None else self.allowed[rows], False)
+        some.has_missing = self.has_missing
+        return some
+
+    def look(self, family: Family[Any, Any]) -> Survey:
+        """What the rows hold; they are read for it the first time.
+
+        Raises
+        ------
+        ValueError
+            If a cell is not finite, or not a value that the family takes, or a column is empty.
+        """
+        if self.survey is None:
+            self.survey = self._survey(family)
+            empty = np.flatnonzero(self.survey.observed == 0)
+            if len(empty) and self.needs_values:
+                names = self.source.names
+                named = ", ".join(str(j) if names is None else f"{names[j]!r}" for j in empty)
+                raise ValueError(f"Columns without any value: {named}. Leave them out.")
+            self.has_missing = self.survey.has_missing
+            self._is_checked = True
+        return self.survey
+
+    def _survey(self, family: Family[Any, Any]) -> Survey:
+        found = [survey_rows(family, rows, weights, self.first_row + first) for first, rows, weights in self.blocks()]
+        return reduce(merge, found)
+
+    def accumulate(self, model: Model, params: Any, about: Any, shape: Any, given: np.ndarray | None = None) -> Any:
+        """Statistics of all rows under `params`, or `given` responsibilities (n, K), moments about `about`."""
+        if model.family.is_surveyed and not self._is_checked:
+            self.look(model.family)
+        walk = model.accumulate(params, about, shape, self.has_missing)
+        if not self._add_all(walk, model.family, given):
+            self.look(model.family)
+            walk = model.accumulate(params, about, shape, self.has_missing)
+            self._add_all(walk, model.family, given)
         self._is_checked = True
-        return walk.finish()
+        return model.with_base(walk.finish(), 0.0 if self.survey is None else self.survey.base)
 
-
-def require_finite(rows: np.ndarray, first_row: int = 0, numbers: np.ndarray | None = None) -> None:
-    """Raise ValueError that names the first cell that is not finite.
-
-    The rows have the given `numbers`, or count from `first_row` on.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(rows)):
-            return
-    bad = np.argwhere(~np.isfinite(rows))
-    if len(bad):
-        row, column = bad[0]
-        number = first_row + row if numbers is None else numbers[row]
-        what = "NaN" if np.isnan(rows[row, column]) else "infinity"
-        raise ValueError(
-            f"Input X contains {what}, first in row {number}, column {column}. "
-            "Remove such rows or fill in their values."
-        )
+    def _add_all(self, walk: Any, family: Family[Any, Any], given: np.ndarray | None) -> bool:
+        """Add all rows; False as soon as a pass for complete data meets missing cells."""
+        for first, rows, weights in self.blocks():
+            some = slice(first, first + len(rows))
+            walk.add(
+                first, rows, weights, self.pace,
+                None if given is None else given[some],
+                None if self.allowed is None else self.allowed.masks(first, len(rows)),
+            )  # fmt: skip
+            if not self._is_checked and not walk.is_finite() and has_missing(family, rows, self.first_row + first):
+                return False
+        return True
 
 
 def accumulate(model: Model, params: Any, data: Data, shape: Any, about: Any = None) -> Any:
@@ -253,7 +289,7 @@ def _iterate(model: Model, fit: Fit, data: Data, shape: Any, policy: Any) -> Any
     """One E-step and M-step; `fit` is changed when both are done."""
     n_iter = len(fit.objectives) + 1
     stats = accumulate(model, fit.params, data, shape)
-    objective = model.objective(stats)
+    objective = model.objective(stats, fit.params)
     if not np.isfinite(objective):
         raise DegenerateError(
             f"The log-likelihood is {objective} at iteration {n_iter}: scale the data, or start elsewhere."

@@ -5,15 +5,21 @@ compiled verbs of `fastem.dispatch`, registered for the type of its kernel param
 touches per-component sums only and is plain NumPy.
 """
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+import inspect
+from abc import ABCMeta, abstractmethod
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
-__all__ = ["DegenerateError", "Family", "Maximized", "Prepared"]
+__all__ = ["REGISTRY", "DegenerateError", "Facts", "Family", "Maximized", "Prepared"]
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Stats = TypeVar("Stats", bound=tuple[Any, ...])
+
+
+# The families that model files may name, by the name of their class.
+REGISTRY: dict[str, type["Family[Any, Any]"]] = {}
 
 
 class DegenerateError(ValueError):
@@ -34,69 +40,243 @@ class Maximized(NamedTuple):
     slack: float = 0.0
 
 
-class Family(ABC, Generic[Params, Stats]):
-    """A distribution with K sets of parameters; see ``fastem.families.gaussian_diag`` for one.
+class Facts(NamedTuple):
+    """What a family may ask of the data before it is fitted.
 
-    Shapes: K components, d features. Parameters and statistics are NamedTuples of arrays.
+    Attributes
+    ----------
+    rows : ndarray of shape (n, d)
+        A sample of the rows.
+    lows, highs : ndarray of shape (d,), or None
+        Least and largest value of each column, for families that are surveyed.
+    names : list of str or None
+        Names of the columns.
     """
 
-    kernel_parameters: ClassVar[type]
+    rows: np.ndarray
+    lows: np.ndarray | None = None
+    highs: np.ndarray | None = None
+    names: list[str] | None = None
+
+
+class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
+    """A distribution with K sets of parameters; see ``fastem.families.exponential`` for one.
+
+    The arguments of the constructor are settings, as of any estimator of scikit-learn. Shapes:
+    K components, d features. Parameters and statistics are NamedTuples of arrays.
+
+    Attributes
+    ----------
+    parameters : type
+        NamedTuple of the parameters; its fields name the attributes of a fitted mixture.
+    shared : frozenset of str
+        Parameters that all components have in common, without a leading K axis.
+    is_surveyed : bool
+        Whether the rows are looked at once before the fit: for values that the family does not
+        take, least and largest values, and `base`.
+    takes_missing : bool
+        Whether cells may be missing (NaN): the density is then that of the other cells.
+    has_response : bool
+        Whether the last column is a response, which ``fit(X, y)`` brings along as y.
+    """
+
+    parameters: ClassVar[type]
+    shared: ClassVar[frozenset[str]] = frozenset()
+    is_surveyed: ClassVar[bool] = False
+    takes_missing: ClassVar[bool] = True
+    has_response: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if inspect.isabstract(cls) or cls.__name__.startswith("_"):
+            return
+        other = REGISTRY.setdefault(cls.__name__, cls)
+        if other.__module__ != cls.__module__:
+            raise TypeError(f"There is a family {cls.__name__} already, in {other.__module__}: choose another name.")
+        REGISTRY[cls.__name__] = cls
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def bind(self, facts: Facts) -> Self:
+        """Bind: the family itself, or a copy of it with what it needs to know of the data; raises ValueError."""
+        return self
+
+    def widened(self, highs: np.ndarray) -> Self:
+        """Make room: the family itself, or one for rows with larger values `highs` (d,) than it can take."""
+        return self
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        """Raise ValueError that names the first value outside the domain; NaN is none of them."""
+        return
+
+    def base(self, rows: np.ndarray) -> np.ndarray | None:
+        """Log of the factor of each row's density that has no parameters, shape (n,); None if it is 1.
+
+        Kernels leave it out. Missing cells contribute nothing.
+        """
+        return None
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray | None:
+        """Rows as k-means should see them, without missing cells; None where it would not help."""
+        return rows
+
+    # --- statistics -------------------------------------------------------------------------------
 
     @abstractmethod
     def zeros(self, lanes: int, n_components: int, n_features: int) -> Stats:
         """Statistics of no data, with a leading axis of lanes."""
 
-    @abstractmethod
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
         """Memory of one lane's statistics."""
+        return _bytes(self.zeros(1, n_components, n_features))
 
-    @abstractmethod
     def parameter_bytes(self, n_components: int, n_features: int) -> int:
-        """Memory of one set of parameters."""
+        """Memory of one set of parameters, roughly."""
+        return self.statistics_bytes(n_components, n_features)
 
-    @abstractmethod
-    def scratch(self, n_features: int, tile_rows: int) -> int:
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         """Numbers of scratch space that the kernels need for a tile."""
+        return 0
 
     @abstractmethod
-    def about(self, location: np.ndarray, n_components: int) -> Params:
-        """Parameters of which only the reference point of the moments matters, for a first M-step."""
+    def prepare(
+        self, params: Params, about: Params, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool
+    ) -> Prepared:
+        """Kernel parameters: densities by `params` times weights, moments about `about`.
 
-    @abstractmethod
-    def prepare(self, params: Params, about: Params, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
-        """Kernel parameters: densities by `params` times weights, moments about `about`."""
-
-    @abstractmethod
-    def recentre(self, stats: Stats, counts: np.ndarray, about: Params, dtype: np.dtype[Any]) -> Params | None:
-        """A better reference point for the moments, where so far away from `about` they lost accuracy."""
-
-    @abstractmethod
-    def maximize(self, stats: Stats, counts: np.ndarray, about: Params, dead: np.ndarray) -> Maximized:
-        """M-step from sums over the data; `counts` are the sums of responsibilities, shape (K,).
-
-        Components in the mask `dead` have no weight and keep the parameters of `about`.
+        Their type chooses the kernels. Where `missing` is false, no cell is NaN, unless the
+        sums may become NaN too.
         """
 
-    @abstractmethod
-    def expected(self, params: Params, counts: np.ndarray) -> Stats:
-        """Statistics, about `params`, of data that follow `params`; `counts` is the weight of each component."""
+    def recentre(self, stats: Stats, counts: np.ndarray, about: Params, dtype: np.dtype[Any]) -> Params | None:
+        """A better reference point for the moments, where so far away from `about` they lost accuracy."""
+        return None
 
     def move(self, stats: Stats, counts: np.ndarray, about: Params, to: Params) -> Stats:
         """Statistics about `to` from those about `about`: the same ones, if they have no reference point."""
         return stats
 
-    @abstractmethod
-    def split(self, params: Params, into: int, source: int, rng: np.random.RandomState) -> Params:
-        """`params` with component `into` replaced by a displaced copy of component `source`."""
+    # --- parameters -------------------------------------------------------------------------------
 
     @abstractmethod
+    def about(self, rows: np.ndarray, n_components: int) -> Params:
+        """Parameters that are alike in all components, to make a first M-step about, from some rows."""
+
+    @abstractmethod
+    def maximize(
+        self, stats: Stats, counts: np.ndarray, about: Params, dead: np.ndarray, held: frozenset[str]
+    ) -> Maximized:
+        """M-step from sums over the data; `counts` are the sums of responsibilities, shape (K,).
+
+        Components in the mask `dead` have no weight and keep the parameters of `about`, as all
+        do those parameters whose names are `held`.
+        """
+
+    def log_prior(self, params: Params) -> float:
+        """Log of the parameters' prior density, up to a constant: 0 without one."""
+        return 0.0
+
+    @abstractmethod
+    def expected(self, params: Params, counts: np.ndarray) -> Stats:
+        """Statistics, about `params`, of data that follow `params`; `counts` is the weight of each component."""
+
+    @abstractmethod
+    def displace(self, params: Params, k: int, rng: np.random.RandomState) -> Params:
+        """`params` with component k moved by about a standard deviation."""
+
+    def split(self, params: Params, into: int, source: int, rng: np.random.RandomState) -> Params:
+        """`params` with component `into` replaced by a displaced copy of component `source`."""
+        order = np.arange(self.n_components(params))
+        order[into] = source
+        return self.displace(self.take(params, order), into, rng)
+
     def coincide(self, params: Params) -> bool:
         """Whether several components are all alike: EM does not tell such a saddle from an optimum."""
+        own = [value for name, value in params._asdict().items() if name not in self.shared]  # type: ignore[attr-defined]
+        return self.n_components(params) > 1 and all(
+            bool(np.all(np.ptp(value, axis=0) <= 1e-3 * np.abs(value).max(axis=0))) for value in own
+        )
 
     @abstractmethod
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Free parameters of all components together."""
 
+    def check_params(self, params: Params, n_components: int, n_features: int) -> None:
+        """Raise ValueError unless `params` are sound; they come from users and from files."""
+        like = self.about(np.zeros((2, n_features)), n_components)
+        for name, value in params._asdict().items():  # type: ignore[attr-defined]  # a NamedTuple
+            wanted = np.shape(getattr(like, name))
+            if np.shape(value) != wanted:
+                raise ValueError(
+                    f"The parameter {name!r} should have the shape of {wanted}, but got {np.shape(value)}."
+                )
+            if not np.isfinite(value).all():
+                raise ValueError(f"The parameter {name!r} is not finite.")
+
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        """Free parameters among those with given names."""
+        like = self.about(np.zeros((2, n_features)), n_components)
+        return sum(int(np.size(getattr(like, name))) for name in held if hasattr(like, name))
+
+    def is_given_by(self, names: set[str]) -> bool:
+        """Whether the parameters with these names are all that there are."""
+        return set(self.parameters._fields) <= names  # type: ignore[attr-defined]  # a NamedTuple
+
+    def with_values(self, params: Params | None, values: dict[str, np.ndarray]) -> Params:
+        """`params` with other values of some; of all, if `params` is None."""
+        if params is None:
+            return self.from_attributes(values)
+        return params._replace(**values)  # type: ignore[attr-defined,no-any-return]  # a NamedTuple
+
+    def attributes(self, params: Params) -> dict[str, Any]:
+        """The parameters as attributes of a fitted mixture, by name without the underscore."""
+        return params._asdict()  # type: ignore[attr-defined]  # a NamedTuple
+
+    def from_attributes(self, values: dict[str, Any]) -> Params:
+        """What `attributes` took apart."""
+        fields = self.parameters._fields  # type: ignore[attr-defined]  # a NamedTuple
+        return self.parameters(*(np.array(values[name], dtype=np.float64) for name in fields))
+
+    def attribute_names(self) -> tuple[str, ...]:
+        """The names that `attributes` gives."""
+        return self.parameters._fields  # type: ignore[attr-defined]  # a NamedTuple
+
+    # --- rows -------------------------------------------------------------------------------------
+
     @abstractmethod
     def sample(self, params: Params, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         """`n` draws from component k, shape (n, d)."""
+
+    def means(self, params: Params) -> np.ndarray:
+        """Expected values of each component, shape (K, d)."""
+        raise NotImplementedError(f"{type(self).__name__} has no means to fill missing cells with.")
+
+    def complete(self, params: Params, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
+        """`rows` with missing cells filled as component k would: by conditional means, or draws from `rng`."""
+        filled = self.means(params)[k] if rng is None else self.sample(params, k, len(rows), rng)
+        return np.where(np.isnan(rows), filled, rows)
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    def n_components(self, params: Params) -> int:
+        """K."""
+        own = next(value for name, value in params._asdict().items() if name not in self.shared)  # type: ignore[attr-defined]
+        return len(own)
+
+    def take(self, params: Params, order: np.ndarray) -> Params:
+        """The components with the given numbers, in that order."""
+        fields = params._asdict()  # type: ignore[attr-defined]  # a NamedTuple
+        return type(params)(*(v.copy() if name in self.shared else v[order] for name, v in fields.items()))
+
+    def keep(self, params: Params, about: Params, dead: np.ndarray, held: frozenset[str]) -> Params:
+        """`params`, but those of `about` in dead components and of held names."""
+        kept = []
+        for name, new in params._asdict().items():  # type: ignore[attr-defined]  # a NamedTuple
+            old = getattr(about, name)
+            mask = dead.reshape(-1, *(1,) * (np.ndim(new) - 1)) if name not in self.shared else np.array(False)
+            kept.append(old if name in held else np.where(mask, old, new))
+        return type(params)(*kept)
+
+
+def _bytes(values: Any) -> int:
+    return sum(map(_bytes, values)) if isinstance(values, tuple) else int(values.nbytes)

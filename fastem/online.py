@@ -10,7 +10,7 @@ import numpy as np
 
 from fastem.em import Data, Fit, accumulate, run
 from fastem.family import DegenerateError
-from fastem.latent.labels import DeathPolicy, LabelStatistics, Mixture, MixtureModel, Shape, Statistics
+from fastem.latent.labels import DeathPolicy, LabelStatistics, MixtureModel, MixtureParams, Shape, Statistics
 from fastem.sources import ArraySource
 from fastem.statistics import blend, scale
 
@@ -27,7 +27,7 @@ class WarmUp(Protocol):
 
     n_stages: int
 
-    def begin(self, params: Mixture) -> Any:
+    def begin(self, params: MixtureParams) -> Any:
         """The state before the first stage; its field `params` holds the parameters."""
 
     def advance(self, state: Any, stage: int) -> Any:
@@ -40,7 +40,7 @@ class WarmUp(Protocol):
 class StepwiseState(NamedTuple):
     """Parameters, blended statistics about them for a weight of 1, number of steps done."""
 
-    params: Mixture
+    params: MixtureParams
     stats: Statistics
     step: np.ndarray
 
@@ -66,7 +66,7 @@ class Stepwise:
         self.model, self.shape = model, shape
         self.decay, self.offset = decay, offset
 
-    def begin(self, params: Mixture, step: int, objective: float = 0.0) -> StepwiseState:
+    def begin(self, params: MixtureParams, step: int, objective: float = 0.0) -> StepwiseState:
         """A state with the statistics that parameters are expected to give.
 
         After `step` 0 the first rows replace them; after 1 they count as the rows of a step, with
@@ -95,14 +95,14 @@ class Stepwise:
         after = after._replace(weights=weights / weights.sum())
         return StepwiseState(after, self._move(stats, about, after), t + 1)
 
-    def _move(self, stats: Statistics, about: Mixture, to: Mixture) -> Statistics:
+    def _move(self, stats: Statistics, about: MixtureParams, to: MixtureParams) -> Statistics:
         moved = self.model.family.move(stats.family, stats.labels.counts, about.components, to.components)
         return stats._replace(family=moved)
 
     def walk(self, state: StepwiseState, data: Data, size: int) -> StepwiseState:
         """Steps of `size` rows each over all data; the last one may have fewer."""
-        for first, rows, weights in _pieces(data, size):
-            piece = Data(ArraySource(rows), weights if len(weights) else None, data.first_row + first)
+        for first, rows in _pieces(data, size):
+            piece = data.part(ArraySource(rows), slice(first, first + len(rows)), data.first_row + first)
             state = self.step(state, piece, len(rows) / size)
         return state
 
@@ -113,19 +113,16 @@ def step_rows(n_components: int, n_features: int, itemsize: int) -> int:
     return max(1, min(wanted, LARGEST_STEP // (n_features * itemsize)))
 
 
-def _pieces(data: Data, size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """First row, rows and weights of pieces that begin at multiples of `size`, however the data come in blocks."""
+def _pieces(data: Data, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """First row and rows of pieces that begin at multiples of `size`, however the data come in blocks."""
     held = np.empty((0, data.source.n_features), data.source.dtype)
     n_held = 0
 
-    def piece(first: int, rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-        return first, rows, data.weights[first : first + len(rows)]
-
-    for first, rows, _ in data.unchecked_blocks():
+    for first, rows, _ in data.blocks():
         begin = 0
         while begin < len(rows):
             if not n_held and begin + size <= len(rows):
-                yield piece(first + begin, rows[begin : begin + size])
+                yield first + begin, rows[begin : begin + size]
                 begin += size
                 continue
             held = held if len(held) else np.empty((size, data.source.n_features), data.source.dtype)
@@ -133,10 +130,10 @@ def _pieces(data: Data, size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray
             held[n_held : n_held + count] = rows[begin : begin + count]
             begin, n_held = begin + count, n_held + count
             if n_held == size:
-                yield piece(first + begin - size, held)
+                yield first + begin - size, held
                 n_held = 0
     if n_held:
-        yield piece(data.source.n_rows - n_held, held[:n_held])
+        yield data.source.n_rows - n_held, held[:n_held]
 
 
 class StepwiseWarmUp:
@@ -149,7 +146,7 @@ class StepwiseWarmUp:
         self.stepwise = Stepwise(model, shape, decay, offset)
         self.size = step_rows(model.n_components, shape.n_features, shape.dtype.itemsize)
 
-    def begin(self, params: Mixture) -> StepwiseState:
+    def begin(self, params: MixtureParams) -> StepwiseState:
         # what the start saw counts, so that no component is lost where the first rows are of one kind
         return self.stepwise.begin(params, step=1)
 
@@ -163,7 +160,7 @@ class StepwiseWarmUp:
 class GrowingState(NamedTuple):
     """Parameters."""
 
-    params: Mixture
+    params: MixtureParams
 
 
 class Growing:
@@ -193,7 +190,7 @@ class Growing:
             size *= self.FACTOR
         self.n_stages = len(self.sizes)
 
-    def begin(self, params: Mixture) -> GrowingState:
+    def begin(self, params: MixtureParams) -> GrowingState:
         return GrowingState(params)
 
     def advance(self, state: GrowingState, stage: int) -> GrowingState:
@@ -203,7 +200,7 @@ class Growing:
             rows = rows[weights[rows] > 0]
             if len(rows) < self.sizes[stage] // 2:  # the weight lies elsewhere
                 return state
-        sample = Data(ArraySource(source.take(rows)), weights[rows] if len(weights) else None)
+        sample = self.data.part(ArraySource(source.take(rows)), rows)
         policy = DeathPolicy(self.model.n_components)
         fit = Fit(state.params)
         try:

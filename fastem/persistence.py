@@ -13,9 +13,18 @@ __all__ = ["ModelFileError", "load", "save"]
 
 def registry() -> dict[str, type]:
     """The classes that files may name."""
+    from fastem.estimators import mixture
     from fastem.estimators.gaussian_mixture import GaussianMixture
 
-    return {"GaussianMixture": GaussianMixture}
+    return {"GaussianMixture": GaussianMixture} | {name: getattr(mixture, name) for name in mixture.__all__}
+
+
+def settings_registry() -> dict[str, type]:
+    """The classes that settings in files may name: families, also those of users, and their priors."""
+    from fastem.families import GaussianPrior
+    from fastem.family import REGISTRY
+
+    return {**REGISTRY, "GaussianPrior": GaussianPrior}
 
 
 # --- save -------------------------------------------------------------------------------------
@@ -45,7 +54,9 @@ def _put(name: str, value: Any, arrays: dict[str, np.ndarray], values: dict[str,
     """File a value among the arrays or the JSON values; what is neither is left out."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, dict):
+    if _is_structured(value):
+        values[name] = _encode(name, value, arrays)
+    elif isinstance(value, dict):
         for key, item in value.items():
             _put(f"{name}.{key}", item, arrays, values)
     elif isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
@@ -60,6 +71,59 @@ def _put(name: str, value: Any, arrays: dict[str, np.ndarray], values: dict[str,
         _put(name, np.array(value), arrays, values)
     elif value is None or isinstance(value, bool | int | float | str):
         values[name] = value
+
+
+def _is_structured(value: Any) -> bool:
+    """Whether a value has families, arrays of several shapes or dictionaries in it."""
+    if isinstance(value, dict):
+        return any(isinstance(item, dict) or _is_structured(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, np.ndarray) for item in value)
+    return type(value) in settings_registry().values() or isinstance(value, set | frozenset)
+
+
+def _encode(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A value as JSON, with its arrays filed by names that begin with `name`."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value) in settings_registry().values():
+        settings = value.get_params(deep=False)
+        return {"class": type(value).__name__, "settings": _encode(name, settings, arrays)}
+    if isinstance(value, dict):
+        pairs = value.items()
+        return {
+            "pairs": [
+                [_encode(name, key, arrays), _encode(f"{name}.{i}", v, arrays)] for i, (key, v) in enumerate(pairs)
+            ]
+        }
+    if isinstance(value, np.ndarray):
+        arrays[f"inner.{name}"] = value
+        return {"array": f"inner.{name}"}
+    if isinstance(value, set | frozenset):
+        return {"items": sorted(value)}
+    if isinstance(value, list | tuple):
+        items = [_encode(f"{name}.{i}", item, arrays) for i, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    return value
+
+
+def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """What `_encode` made JSON of."""
+    if not isinstance(value, dict):
+        require(value is None or isinstance(value, bool | int | float | str), f"it holds {value!r}")
+        return value
+    kind, *_ = value
+    inner = value[kind]
+    if kind == "class":
+        require(inner in settings_registry(), f"it holds an unknown {inner!r}")
+        return settings_registry()[inner](**_decode(value["settings"], arrays))
+    if kind == "array":
+        return arrays[inner]
+    if kind == "pairs":
+        return {_decode(key, arrays): _decode(item, arrays) for key, item in inner}
+    require(kind in ("list", "tuple", "items"), f"it holds an unknown {kind!r}")
+    items = [_decode(item, arrays) for item in inner]
+    return tuple(items) if kind == "tuple" else items
 
 
 # --- load -------------------------------------------------------------------------------------
@@ -122,6 +186,9 @@ def _collect(prefix: str, values: dict[str, Any], arrays: dict[str, np.ndarray])
     found: dict[str, Any] = {}
     for name, value in [*values.items(), *arrays.items()]:
         if not name.startswith(prefix):
+            continue
+        if isinstance(value, dict):
+            found[name.removeprefix(prefix)] = _decode(value, arrays)
             continue
         key, _, inner = name.removeprefix(prefix).partition(".")
         if inner:

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "add_totals", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
+    "add_totals", "add_wide", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
     "maximum", "minimum", "power_of_two", "splat", "store", "total", "transpose", "where_greater",
 ]  # fmt: skip
 
@@ -379,6 +379,11 @@ def add_totals(array: np.ndarray, index: int, values: tuple[np.ndarray, ...]) ->
         array.reshape(-1)[index + i] += total(value)
 
 
+def add_wide(array: np.ndarray, index: int, value: np.ndarray) -> None:
+    """Add a vector to neighbouring float64 numbers from a flat index on."""
+    array.reshape(-1)[index : index + len(value)] += value
+
+
 def _pick(builder: Any, a: Any, b: Any, indices: list[int]) -> Any:
     mask = ir.Constant(ir.VectorType(_INT32, len(indices)), indices)
     return builder.shuffle_vector(a, b, mask)
@@ -428,6 +433,16 @@ def _add_totals(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         partial = max(partial // 2, 1)
     sums = _pick(builder, parts[0], parts[0], list(range(count)))
     _accumulate(context, builder, sig, args, sums)
+    return context.get_dummy_value()
+
+
+def _type_add_wide(array: types.Type, index: types.Type, value: types.Type) -> types.Type | None:
+    return types.void if isinstance(value, Vector) else None
+
+
+@_compiled(add_wide, _type_add_wide, types.Array, types.Integer, Vector)
+def _add_wide(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    _accumulate(context, builder, sig, args, _widen(builder, args[2]))
     return context.get_dummy_value()
 
 

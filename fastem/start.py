@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fastem.allowed import Allowed
 from fastem.em import Data, Fit, accumulate, run
 from fastem.family import DegenerateError
-from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape, Statistics
-from fastem.sources import ArraySource
+from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
+from fastem.survey import has_missing
 
-__all__ = ["EXACT_ROWS", "METHODS", "from_responsibilities", "responsibilities", "sample_size", "screen"]
+__all__ = ["EXACT_ROWS", "METHODS", "features", "from_responsibilities", "responsibilities", "sample_size", "screen"]
 
 EXACT_ROWS = 50_000
 SCREENING_ITERATIONS = 10
@@ -65,6 +66,36 @@ METHODS: dict[str, Start] = {
 }
 
 
+def _led_by_labels(
+    X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None, allowed: Allowed
+) -> np.ndarray:
+    """Each row to the nearest of the components that it may belong to.
+
+    Components begin at the mean of the rows that are known to be theirs, those without any at
+    rows far from all others; k-means goes on from there.
+    """
+    from sklearn.cluster import KMeans, kmeans_plusplus
+
+    masks = allowed.masks().astype(np.float64)
+    shares = masks / masks.sum(axis=1, keepdims=True)
+    known = allowed.are_known
+    owned = shares * known[:, None] * (1 if sample_weight is None else sample_weight[:, None])
+    totals = owned.sum(axis=0)
+    distinct = np.unique(masks[known], axis=0)
+    # several components may share their rows: then drawn rows tell them apart
+    alike = (distinct[:, :, None] == distinct[:, None, :]).all(axis=0).sum(axis=1) > 1
+    if known.all() and not alike.any():
+        return shares.astype(X.dtype)
+    if X.shape[1] == 0:
+        return _one_hot((masks * rng.uniform(size=masks.shape)).argmax(axis=1), n_components, X.dtype)
+    led = (totals > 0) & ~alike
+    centres, _ = kmeans_plusplus(X, n_components, random_state=rng, sample_weight=sample_weight)
+    centres[led] = (owned.T @ X)[led] / totals[led, None]
+    moved = KMeans(n_clusters=n_components, init=centres, n_init=1).fit(X, sample_weight=sample_weight)
+    distances = np.where(masks > 0, moved.transform(X), np.inf)
+    return _one_hot(distances.argmin(axis=1), n_components, X.dtype)
+
+
 def _one_hot(labels: np.ndarray, n_components: int, dtype: Any) -> np.ndarray:
     resp = np.zeros((len(labels), n_components), dtype=dtype)
     resp[np.arange(len(labels)), labels] = 1
@@ -77,21 +108,41 @@ def _one_each(rows: np.ndarray, X: Rows) -> np.ndarray:
     return resp
 
 
-def responsibilities(
-    method: Any, X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None
-) -> np.ndarray:
+def features(model: MixtureModel, data: Data) -> np.ndarray:
+    """What a start sees of the rows, which are in memory; missing cells hold their column's mean."""
+    rows = data.source.read(0, data.source.n_rows)
+    if has_missing(model.family, rows, data.first_row):
+        data.look(model.family)
+    seen = model.family.start_features(rows)
+    if seen is None:
+        return np.empty((len(rows), 0), rows.dtype)
+    missing = np.isnan(seen)
+    if not missing.any():
+        return seen
+    counts = np.maximum((~missing).sum(axis=0), 1)
+    means = np.where(missing, 0, seen).sum(axis=0, dtype=np.float64) / counts
+    return np.where(missing, means, seen).astype(seen.dtype)
+
+
+def responsibilities(method: Any, X: Rows, n_components: int, rng: np.random.RandomState, data: Data) -> np.ndarray:
     """Responsibilities (n, K) of rows by a method's name, or by a callable or array of the user's.
 
     A callable gets ``(X, n_components, random_state)`` and returns responsibilities (n, K) or
-    labels (n,).
+    labels (n,). X are the features of the rows of `data`; rows of which the components are known
+    get their share in those, and lead the others.
 
     Raises
     ------
     ValueError
         If what the user gave is not made of responsibilities.
     """
+    weights = data.weights if len(data.weights) else None
+    if data.allowed is not None and isinstance(method, str):
+        return _led_by_labels(X, n_components, rng, weights, data.allowed)
+    if isinstance(method, str) and X.shape[1] == 0:
+        return _one_hot(rng.randint(n_components, size=len(X)), n_components, X.dtype)
     if isinstance(method, str):
-        return METHODS[method](X, n_components, rng, sample_weight)
+        return METHODS[method](X, n_components, rng, weights)
     resp = np.asarray(method(X, n_components, rng) if callable(method) else method)
     if resp.ndim == 1 and resp.shape == (len(X),) and resp.dtype.kind in "iu":
         if resp.min() < 0 or resp.max() >= n_components:
@@ -109,45 +160,40 @@ def responsibilities(
 
 
 def from_responsibilities(
-    model: MixtureModel, data: Data, resp: np.ndarray, policy: DeathPolicy, shape: Shape
-) -> Mixture:
-    """Parameters after one M-step from given responsibilities."""
-    location = data.source.take(data.source.sample_rows(1000)).mean(axis=0, dtype=np.float64)
-    about = model.about(location)
-    stats = _accumulate_given(model, data, resp, about, shape)
+    model: MixtureModel,
+    data: Data,
+    resp: np.ndarray,
+    policy: DeathPolicy,
+    shape: Shape,
+    override: Callable[[MixtureParams], MixtureParams],
+) -> MixtureParams:
+    """Parameters after one M-step from given responsibilities; `override` puts in those that the user gave."""
+    about = model.about(data.source.take(data.source.sample_rows(1000)))
+    about = override(about) if model.held else about
+    stats = data.accumulate(model, about, about, shape, resp)
     centre = model.recentre(stats, about, shape)
     if centre is not None:
         about = centre
-        stats = _accumulate_given(model, data, resp, about, shape)
-    params: Mixture = model.maximize(stats, about, policy).params
-    return params
-
-
-def _accumulate_given(model: MixtureModel, data: Data, resp: np.ndarray, about: Mixture, shape: Shape) -> Statistics:
-    walk = model.accumulate(about, about, shape)
-    for first, rows, weights in data.blocks():
-        given = np.ascontiguousarray(resp[first : first + len(rows)], dtype=shape.dtype)
-        given.flags.writeable = False
-        walk.add(first, rows, weights, data.pace, given)
-    return walk.finish()
+        stats = data.accumulate(model, about, about, shape, resp)
+    return override(model.maximize(stats, about, policy).params)
 
 
 def screen(
     model: MixtureModel,
-    X: Rows,
-    sample_weight: np.ndarray | None,
+    data: Data,
     method: Any,
     n_candidates: int,
     n_best: int,
     rng: np.random.RandomState,
     shape: Shape,
-) -> list[Mixture]:
-    """The best of several starts, compared after a few iterations on the rows X.
+    override: Callable[[MixtureParams], MixtureParams],
+) -> list[MixtureParams]:
+    """The best of several starts, compared after a few iterations on data in memory.
 
     Every second k-means start sees standardised columns: on raw ones, a column of large scale
     decides alone.
     """
-    data = Data(ArraySource(X), sample_weight)
+    X = features(model, data)
     scale = X.std(axis=0, dtype=np.float64)
     scaled = ((X - X.mean(axis=0, dtype=np.float64)) / np.where(scale > 0, scale, 1)).astype(X.dtype)
     found = []
@@ -155,14 +201,14 @@ def screen(
     for i in range(n_candidates):
         policy = DeathPolicy(model.n_components)
         seen = scaled if i % 2 and method in ("kmeans", "k-means++") else X
-        resp = responsibilities(method, seen, model.n_components, rng, sample_weight)
+        resp = responsibilities(method, seen, model.n_components, rng, data)
         try:
-            params = from_responsibilities(model, data, resp, policy, shape)
+            params = from_responsibilities(model, data, resp, policy, shape, override)
             fit = run(model, Fit(params), data, shape, policy=policy, tol=0.0, max_iter=SCREENING_ITERATIONS)
         except DegenerateError as error:
             failure = error
             continue
-        final = model.objective(accumulate(model, fit.params, data, shape))
+        final = model.objective(accumulate(model, fit.params, data, shape), fit.params)
         found.append((final, i, fit.params))
     if not found:
         raise failure

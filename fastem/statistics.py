@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["add", "add_lanes", "blend", "scale", "zeros"]
+__all__ = ["add", "add_lanes", "are_finite", "blend", "scale", "zeros"]
 
 Statistics = TypeVar("Statistics", bound=tuple[Any, ...])
 
@@ -20,7 +20,12 @@ def zeros(kind: type[Statistics], lanes: int, **shapes: tuple[int, ...]) -> Stat
 
 def add_lanes(stats: Statistics) -> Statistics:
     """Sum over the lanes, in an order that depends on the shapes alone."""
-    return type(stats)(*(np.add.reduce(field, axis=0) for field in stats))
+    return _zip(lambda field, _: np.add.reduce(field, axis=0), stats, stats)
+
+
+def are_finite(stats: Statistics) -> bool:
+    """Whether all sums are finite numbers."""
+    return all(are_finite(field) if isinstance(field, tuple) else bool(np.isfinite(field).all()) for field in stats)
 
 
 def add(a: Statistics, b: Statistics) -> Statistics:
@@ -39,4 +44,5 @@ def blend(old: Statistics, new: Statistics, step: float) -> Statistics:
 
 
 def _zip(combine: Callable[[Any, Any], Any], a: Statistics, b: Statistics) -> Statistics:
-    return type(a)(*(_zip(combine, x, y) if isinstance(x, tuple) else combine(x, y) for x, y in zip(a, b, strict=True)))
+    fields = (_zip(combine, x, y) if isinstance(x, tuple) else combine(x, y) for x, y in zip(a, b, strict=True))
+    return type(a)(*fields) if hasattr(a, "_fields") else type(a)(fields)  # a plain tuple

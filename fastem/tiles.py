@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastem.simd import BLOCK, VECTOR_BYTES, deinterleave, lanes, transpose
+from fastem.simd import BLOCK, VECTOR_BYTES, deinterleave, fill, fma, lanes, load, total, transpose
 
-__all__ = ["fill_tile", "n_lanes", "n_points", "tile_rows"]
+__all__ = ["fill_tile", "is_complete", "n_lanes", "n_points", "tile_rows"]
 
 TILE_BYTES = 2048  # of one feature
 TILE_VECTORS = TILE_BYTES // VECTOR_BYTES
@@ -39,6 +39,17 @@ def n_lanes(statistics_bytes: int) -> int:
     while lanes > 16 and lanes * statistics_bytes > _LANE_BYTES:
         lanes //= 2
     return lanes
+
+
+@njit(error_model="numpy")
+def is_complete(tile):  # type: ignore[no-untyped-def]
+    """Whether no cell of a tile is missing."""
+    w = lanes(tile)
+    zero = fill(load(tile, 0), 0.0)
+    s = zero
+    for b in range(0, tile.shape[0] * n_points(tile), w):
+        s = fma(load(tile, b), zero, s)
+    return total(s) == 0.0
 
 
 @njit(error_model="numpy")

@@ -292,11 +292,11 @@ def test_dead_components_are_reported_and_harmless():
 
 def test_dead_components_freeze_when_there_is_no_room():
     from fastem.families import GaussianDiag
-    from fastem.families._gaussian import Gaussian
-    from fastem.latent.labels import DeathPolicy, Mixture
+    from fastem.families._gaussian import GaussianParams
+    from fastem.latent.labels import DeathPolicy, MixtureParams
 
     family = GaussianDiag()
-    params = Mixture(np.array([0.7, 0.3]), Gaussian(np.zeros((2, 1)), np.ones((2, 1)), np.ones((2, 1))))
+    params = MixtureParams(np.array([0.7, 0.3]), GaussianParams(np.zeros((2, 1)), np.ones((2, 1)), np.ones((2, 1))))
     policy = DeathPolicy(1)
     again = policy.apply(family, params, np.array([False, True]))
     np.testing.assert_allclose(again.weights, [0.5, 0.5])

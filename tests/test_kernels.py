@@ -7,8 +7,8 @@ from numba import config
 from fastem.dispatch import compile_pass
 from fastem.em import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
-from fastem.families._gaussian import Gaussian
-from fastem.latent.labels import AccumulatePass, DeathPolicy, Mixture, MixtureModel, Output, Shape
+from fastem.families._gaussian import GaussianParams
+from fastem.latent.labels import AccumulatePass, DeathPolicy, MixtureModel, MixtureParams, Output, Shape
 from fastem.pace import Pace
 from fastem.sources import ArraySource
 from tests.truths import COVARIANCE_TYPES, e_step, m_step, random_covariances
@@ -24,7 +24,7 @@ def _problem(covariance_type, d, k, n, dtype, seed=0, offset=0.0):
     weights = rng.dirichlet(np.full(k, 3.0))
     family = FAMILIES[covariance_type](1e-6)
     precisions = np.linalg.inv(covariances) if covariance_type in ("full", "tied") else 1 / covariances
-    params = Mixture(weights, Gaussian(means, *family.invert(precisions)))
+    params = MixtureParams(weights, GaussianParams(means, *family.invert(precisions)))
     return X, params, MixtureModel(family, k), rng
 
 

@@ -8,8 +8,8 @@ import fastem
 from fastem import GaussianMixture
 from fastem.em import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
-from fastem.families._gaussian import Gaussian
-from fastem.latent.labels import Mixture, MixtureModel, Shape
+from fastem.families._gaussian import GaussianParams
+from fastem.latent.labels import MixtureModel, MixtureParams, Shape
 from fastem.online import Stepwise
 from fastem.sources import ArraySource
 from fastem.statistics import add, blend, scale
@@ -36,7 +36,9 @@ def _start(covariance_type, k=3, d=4):
 
 def _parameters(covariance_type, family):
     start = _start(covariance_type)
-    return Mixture(start["weights_init"], Gaussian(start["means_init"], *family.invert(start["precisions_init"])))
+    return MixtureParams(
+        start["weights_init"], GaussianParams(start["means_init"], *family.invert(start["precisions_init"]))
+    )
 
 
 def _raw_moments(X, weights, means, covariances):
@@ -130,8 +132,8 @@ def test_expected_statistics_are_those_of_endless_data(covariance_type):
 def test_statistics_add_scale_and_blend():
     model, shape = MixtureModel(FAMILIES["full"](1e-6), 3), Shape(4, np.dtype(float), 1)
     start = _start("full")
-    params = Mixture(
-        start["weights_init"], Gaussian(start["means_init"], *model.family.invert(start["precisions_init"]))
+    params = MixtureParams(
+        start["weights_init"], GaussianParams(start["means_init"], *model.family.invert(start["precisions_init"]))
     )
     X = _rows(1000)
     a, b, both = (accumulate(model, params, Data(ArraySource(rows)), shape) for rows in (X[:300], X[300:], X))
@@ -151,8 +153,8 @@ def test_stepwise_does_not_depend_on_blocks(monkeypatch, tmp_path):
     np.save(tmp_path / "X.npy", X)
     start = _start("full")
     model, shape = MixtureModel(FAMILIES["full"](1e-6), 3), Shape(4, X.dtype, 2)
-    params = Mixture(
-        start["weights_init"], Gaussian(start["means_init"], *model.family.invert(start["precisions_init"]))
+    params = MixtureParams(
+        start["weights_init"], GaussianParams(start["means_init"], *model.family.invert(start["precisions_init"]))
     )
     stepwise = Stepwise(model, shape, 0.6, 2.0)
     whole = stepwise.walk(stepwise.begin(params, step=0), Data(ArraySource(X)), 3000)

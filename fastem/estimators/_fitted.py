@@ -14,10 +14,22 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastem.cluster import make_data
 from fastem.em import Data, accumulate
 from fastem.estimators._checks import check_weights
-from fastem.latent.labels import Mixture, MixtureModel, Output, Shape
+from fastem.family import Family
+from fastem.latent.labels import InferPass, MixtureModel, MixtureParams, Output, Shape
 from fastem.memory import require_memory
 from fastem.persistence import save
-from fastem.sources import ArraySource, Source, block_rows, is_array_like, is_frame, is_path, open_source, write_npy
+from fastem.sources import (
+    ArraySource,
+    ResponseSource,
+    Source,
+    block_rows,
+    is_array_like,
+    is_frame,
+    is_path,
+    open_source,
+    write_npy,
+)
+from fastem.survey import base, has_missing
 from fastem.threads import available_threads
 
 __all__ = ["FittedMixture"]
@@ -27,11 +39,11 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
     """Base of the mixtures with independent labels, as far as they need no more than parameters."""
 
     @abstractmethod
-    def _make_model(self, n_components: int) -> MixtureModel:
-        """The model that the constructor's arguments describe, with so many components."""
+    def _fitted_model(self) -> MixtureModel:
+        """The model whose parameters were fitted."""
 
     @abstractmethod
-    def _fitted(self) -> Mixture:
+    def _fitted(self) -> MixtureParams:
         """Parameters from the attributes."""
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -39,12 +51,14 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     # --- results row by row -------------------------------------------------------------------
 
-    def predict(self, X: Any, *, out: Any = None) -> Any:
+    def predict(self, X: Any, y: Any = None, *, out: Any = None) -> Any:
         """The most probable component of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         out : ndarray of shape (n_samples,) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
 
@@ -53,14 +67,16 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         labels : ndarray of shape (n_samples,)
             int64; memory-mapped if `out` is a path.
         """
-        return self._infer(X, out, "labels")
+        return self._infer(X, y, out, "labels")
 
-    def predict_proba(self, X: Any, *, out: Any = None) -> Any:
+    def predict_proba(self, X: Any, y: Any = None, *, out: Any = None) -> Any:
         """The probability of each component for each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         out : ndarray of shape (n_samples, n_components) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
 
@@ -69,14 +85,16 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         resp : ndarray of shape (n_samples, n_components)
             float32 for float32 data, else float64; memory-mapped if `out` is a path.
         """
-        return self._infer(X, out, "resp")
+        return self._infer(X, y, out, "resp")
 
-    def score_samples(self, X: Any, *, out: Any = None) -> Any:
+    def score_samples(self, X: Any, y: Any = None, *, out: Any = None) -> Any:
         """The log-density of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         out : ndarray of shape (n_samples,) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
 
@@ -85,11 +103,11 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         log_prob : ndarray of shape (n_samples,)
             float64; memory-mapped if `out` is a path.
         """
-        return self._infer(X, out, "log_prob")
+        return self._infer(X, y, out, "log_prob")
 
-    def _infer(self, X: Any, out: Any, what: str) -> Any:
+    def _infer(self, X: Any, y: Any, out: Any, what: str) -> Any:
         check_is_fitted(self)
-        source = self._open(X, reset=False)
+        source = self._open(X, y, reset=False)
         n, k = source.n_rows, len(self.weights_)
         kinds: dict[str, tuple[tuple[int, ...], Any]] = {
             "labels": ((n,), np.dtype(np.int64)),
@@ -97,39 +115,67 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             "log_prob": ((n,), np.dtype(np.float64)),
         }
         wanted, dtype = kinds[what]
-        if is_path(out):
-            if source.is_at(out):
-                raise ValueError(f"out={str(out)!r} is the file that the data come from.")
-            with write_npy(out, wanted, dtype) as append:
-                for _, values in self._inferred(source, what, wanted[1:], dtype):
-                    append(values)
-            return np.load(out, mmap_mode="r")
-        if out is None:
-            require_memory(
-                math.prod(wanted) * dtype.itemsize, f"The result of {wanted} {dtype}", "Give a path as out=."
-            )
-            out = np.empty(wanted, dtype)
-        elif not _takes(out, wanted, dtype):
-            raise ValueError(f"out must be a path or a writeable array of shape {wanted} for {dtype}.")
-        for first, values in self._inferred(source, what, wanted[1:], dtype):
-            out[first : first + len(values)] = values
-        return out
+        pieces = self._inferred(source, what, wanted[1:], dtype)
+        return _collect(pieces, source, wanted, dtype, out)
+
+    def impute(self, X: Any, *, random_state: Any = None, out: Any = None) -> Any:
+        """Rows with their missing cells filled.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+            Missing cells are NaN.
+        random_state : int or RandomState, optional
+            Fill with draws from the distribution of the missing cells given the others; default:
+            with its mean, over all components.
+        out : ndarray of the same shape or path, optional
+            Where to write; a path becomes a ``.npy`` file, written block by block.
+
+        Returns
+        -------
+        filled : ndarray of shape (n_samples, n_features)
+            float32 for float32 data, else float64; memory-mapped if `out` is a path.
+        """
+        check_is_fitted(self)
+        source = self._open(X, None, reset=False)
+        rng = None if random_state is None else check_random_state(random_state)
+        wanted = (source.n_rows, source.n_features)
+        return _collect(self._imputed(source, rng), source, wanted, source.dtype, out)
+
+    def _imputed(self, source: Source, rng: np.random.RandomState | None) -> Iterator[tuple[int, np.ndarray]]:
+        params, family = self._fitted(), self._fitted_model().family
+        k = len(params.weights)
+        for first, resp in self._inferred(source, "resp", (k,), source.dtype):
+            rows = source.read(first, len(resp))
+            some = np.isnan(rows).any(axis=1)
+            if some.any():
+                rows[some] = _fill(family, params.components, rows[some], resp[some], rng)
+            yield first, rows
 
     def _inferred(
         self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """First row and results of the rows, piece by piece."""
-        params = self._fitted()
+        params, model = self._fitted(), self._fitted_model()
+        family = model.family
         k = len(params.weights)
-        walk = self._make_model(k).infer(params, self._shape(source))
+        walks: dict[bool, InferPass] = {}
         nothing = Output(np.empty(0), np.empty((0, k), source.dtype), np.empty(0, np.int64))
         data = Data(source)
         for first, block, _ in data.blocks():
             size = block_rows(max(k, source.n_features), source.dtype)
             for start in range(0, len(block), size):
                 rows = block[start : start + size]
+                missing = has_missing(family, rows, first + start)
+                family.check(rows, first + start)
+                if family.is_surveyed and (wider := family.widened(np.fmax.reduce(rows, axis=0))) is not family:
+                    family, walks = wider, {}
+                if missing not in walks:
+                    walks[missing] = model.of(family).infer(params, self._shape(source), missing)
                 values = np.empty((len(rows), *tail), dtype)
-                walk.add(rows, nothing._replace(**{what: values}), data.pace)
+                walks[missing].add(rows, nothing._replace(**{what: values}), data.pace)
+                if what == "log_prob" and (of_rows := base(family, rows)) is not None:
+                    values += of_rows
                 yield first + start, values
 
     # --- criteria -----------------------------------------------------------------------------
@@ -140,22 +186,25 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
-        y : Ignored
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
         -------
         log_likelihood : float
         """
-        log_likelihood, weight = self._log_likelihood(X, sample_weight)
+        log_likelihood, weight = self._log_likelihood(X, y, sample_weight)
         return log_likelihood / weight
 
-    def bic(self, X: Any, *, sample_weight: Any = None) -> float:
+    def bic(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
         """Bayesian information criterion, ``-2 log L + p log n``: lower is better.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
             n is their sum.
 
@@ -163,24 +212,26 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         -------
         bic : float
         """
-        log_likelihood, weight = self._log_likelihood(X, sample_weight)
+        log_likelihood, weight = self._log_likelihood(X, y, sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * math.log(weight)
 
-    def aic(self, X: Any, *, sample_weight: Any = None) -> float:
+    def aic(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
         """Akaike's information criterion, ``-2 log L + 2 p``: lower is better.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
         -------
         aic : float
         """
-        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_
+        return -2 * self._log_likelihood(X, y, sample_weight)[0] + 2 * self.n_parameters_
 
-    def icl(self, X: Any, *, sample_weight: Any = None) -> float:
+    def icl(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
         """Integrated completed likelihood criterion: lower is better.
 
         BIC plus twice the doubt about the labels, ``-2 sum log max_k r_ik`` (Biernacki, Celeux
@@ -189,6 +240,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -196,20 +249,23 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         icl : float
         """
         check_is_fitted(self)
-        source = self._open(X, reset=False)
+        source = self._open(X, y, reset=False)
         weights = check_weights(sample_weight, source.n_rows)
         doubt = 0.0
         for first, resp in self._inferred(source, "resp", (len(self.weights_),), source.dtype):
             surprise = -np.log(resp.max(axis=1), dtype=np.float64)
             doubt += float(surprise.sum() if weights is None else surprise @ weights[first : first + len(resp)])
-        return self.bic(source, sample_weight=sample_weight) + 2 * doubt
+        return self.bic(X, y, sample_weight=sample_weight) + 2 * doubt
 
-    def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
+    def _log_likelihood(self, X: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
         check_is_fitted(self)
-        source = self._open(X, reset=False)
-        data = make_data(source, check_weights(sample_weight, source.n_rows), None, self.n_threads)
-        params = self._fitted()
-        stats = accumulate(self._make_model(len(params.weights)), params, data, self._shape(source))
+        source = self._open(X, y, reset=False)
+        weights = check_weights(sample_weight, source.n_rows)
+        data = make_data(source, weights, None, self.n_threads, needs_values=False)
+        model = self._fitted_model()
+        if model.family.is_surveyed:
+            model = model.of(model.family.widened(data.look(model.family).highs))
+        stats = accumulate(model, self._fitted(), data, self._shape(source))
         return float(stats.labels.log_likelihood), float(stats.labels.weight)
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -231,7 +287,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             raise ValueError(f"n_samples must be at least 1, not {n_samples}.")
         rng = check_random_state(self.random_state)
         params = self._fitted()
-        family = self._make_model(len(params.weights)).family
+        family = self._fitted_model().family
         counts = rng.multinomial(n_samples, params.weights)
         draws = [family.sample(params.components, k, int(n), rng) for k, n in enumerate(counts)]
         return np.vstack(draws), np.repeat(np.arange(len(counts)), counts)
@@ -251,7 +307,11 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     # --- data ---------------------------------------------------------------------------------
 
-    def _open(self, X: Any, *, reset: bool) -> Source:
+    def _has_response(self) -> bool:
+        """Whether the last column of the rows is a response."""
+        return False
+
+    def _open(self, X: Any, y: Any, *, reset: bool) -> Source:
         """The data as a source; arrays are checked as scikit-learn checks them."""
         if is_array_like(X):
             array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
@@ -262,6 +322,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 validate_data(self, X, reset=reset, skip_check_array=True)
             else:
                 self._check_columns(source, reset)
+        if y is not None and self._has_response():
+            source = ResponseSource(source, y)
         if source.n_rows < (2 if reset else 1):
             raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
         if reset and source.n_rows < self.n_components:
@@ -296,6 +358,44 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     def _shape(self, source: Source) -> Shape:
         return Shape(source.n_features, source.dtype, available_threads(self.n_threads))
+
+
+def _collect(
+    pieces: Iterator[tuple[int, np.ndarray]], source: Source, wanted: tuple[int, ...], dtype: np.dtype[Any], out: Any
+) -> Any:
+    """Results of all rows in an array, in `out`, or in the file that `out` names."""
+    if is_path(out):
+        if source.is_at(out):
+            raise ValueError(f"out={str(out)!r} is the file that the data come from.")
+        with write_npy(out, wanted, dtype) as append:
+            for _, values in pieces:
+                append(values)
+        return np.load(out, mmap_mode="r")
+    if out is None:
+        require_memory(math.prod(wanted) * dtype.itemsize, f"The result of {wanted} {dtype}", "Give a path as out=.")
+        out = np.empty(wanted, dtype)
+    elif not _takes(out, wanted, dtype):
+        raise ValueError(f"out must be a path or a writeable array of shape {wanted} for {dtype}.")
+    for first, values in pieces:
+        out[first : first + len(values)] = values
+    return out
+
+
+def _fill(
+    family: Family[Any, Any], params: Any, rows: np.ndarray, resp: np.ndarray, rng: np.random.RandomState | None
+) -> np.ndarray:
+    """Rows with missing cells filled: means over all components, or draws from one that is drawn."""
+    if rng is None:
+        filled = np.zeros(rows.shape)
+        for k in range(resp.shape[1]):
+            filled += resp[:, k, None] * family.complete(params, k, rows, None)
+        return np.where(np.isnan(rows), filled, rows)
+    cumulative = np.cumsum(resp, axis=1, dtype=np.float64)
+    drawn = (cumulative < rng.uniform(size=(len(rows), 1)) * cumulative[:, -1:]).sum(axis=1)
+    filled = rows.copy()
+    for k in np.unique(drawn):
+        filled[drawn == k] = family.complete(params, int(k), rows[drawn == k], rng)
+    return filled
 
 
 def _takes(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

@@ -4,6 +4,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -11,19 +12,29 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from fastem.allowed import Allowed
 from fastem.checkpoint import Checkpoint, describe
 from fastem.cluster import make_data
 from fastem.container import flatten, unflatten
-from fastem.em import Callback, Data, Fit, StopReason, accumulate, require_finite
+from fastem.em import Callback, Data, Fit, StopReason, accumulate
 from fastem.estimators._checks import check_number, check_weights
 from fastem.estimators._fitted import FittedMixture
 from fastem.estimators._runs import Runs
 from fastem.files import require_directory
-from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
+from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
 from fastem.memory import require_memory
 from fastem.online import Growing, Stepwise, StepwiseState, StepwiseWarmUp, WarmUp
-from fastem.sources import Source, block_rows
-from fastem.start import EXACT_ROWS, METHODS, from_responsibilities, responsibilities, sample_size, screen
+from fastem.sources import ArraySource, Source, block_rows
+from fastem.start import (
+    EXACT_ROWS,
+    METHODS,
+    features,
+    from_responsibilities,
+    responsibilities,
+    sample_size,
+    screen,
+)
+from fastem.survey import has_missing
 
 __all__ = ["BaseMixture"]
 
@@ -36,7 +47,11 @@ class BaseMixture(FittedMixture):
     """Base of the mixtures with independent labels."""
 
     @abstractmethod
-    def _check_start(self, n_features: int) -> None:
+    def _make_model(self, data: Data) -> MixtureModel:
+        """The model that the constructor's arguments describe, for these data."""
+
+    @abstractmethod
+    def _check_start(self, model: MixtureModel, n_features: int) -> None:
         """Raise ValueError if the parameters given to start from are wrong."""
 
     @abstractmethod
@@ -44,11 +59,11 @@ class BaseMixture(FittedMixture):
         """Whether not all parameters were given to start from."""
 
     @abstractmethod
-    def _override(self, params: Mixture | None) -> Mixture:
+    def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
         """Starting parameters, those given by the user in place of `params`."""
 
     @abstractmethod
-    def _publish(self, params: Mixture) -> None:
+    def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
         """Set the attributes that hold the parameters."""
 
     # --- fit ----------------------------------------------------------------------------------
@@ -59,6 +74,8 @@ class BaseMixture(FittedMixture):
         y: Any = None,
         *,
         sample_weight: Any = None,
+        labels: Any = None,
+        unlabelled_weight: float = 1.0,
         method: str = "em",
         checkpoint: Any = None,
         checkpoint_every: float = 60.0,
@@ -70,12 +87,19 @@ class BaseMixture(FittedMixture):
         ----------
         X : array-like of shape (n_samples, n_features), path, function or open source
             Data in memory, memory-mapped, in files, in a stream or on a cluster: all that
-            `fastem.open` opens.
-        y : Ignored
-            For scikit-learn's conventions.
+            `fastem.open` opens. Missing cells are NaN, or null in frames and files of Arrow.
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions and the response is not the last column
+            of X; ignored by all other mixtures.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows, not negative. A weight of 2 is the same as the row twice, 0 the
             same as no row.
+        labels : array-like of shape (n_samples,) or (n_samples, n_components), optional
+            What is known of the components: an integer is a row's component, -1 unknown; or
+            booleans, which components a row may belong to.
+        unlabelled_weight : float, default=1
+            Weight of rows that may belong to all components, beside those about which something
+            is known (Nigam et al. 2000, EM-lambda).
         method : {'em', 'growing', 'stepwise'}, default='em'
             What comes before EM on all rows: nothing; EM on growing samples of the rows; two
             passes of stepwise EM. On millions of rows 'growing' saves most passes.
@@ -109,17 +133,19 @@ class BaseMixture(FittedMixture):
             require_directory(checkpoint, "checkpoint")
         seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
         try:
-            source = self._open(X, reset=True)
-            model = self._make_model(self.n_components)
+            source = self._open(X, y, reset=True)
             shape = self._shape(source)
-            self._check_size(source, model, shape)
-            self._check_start(source.n_features)
             weights = check_weights(sample_weight, source.n_rows, self.n_components)
-            data = make_data(source, weights, client, self.n_threads)
+            allowed = None if labels is None else Allowed.of_labels(labels, source.n_rows, self._classes())
+            weights = _weigh_down(weights, allowed, unlabelled_weight)
+            data = make_data(source, weights, client, self.n_threads, allowed)
+            model = self._make_model(data)
+            self._check_size(source, model, shape)
+            self._check_start(model, source.n_features)
             warm_up = self._make_warm_up(method, model, data, shape)
             kept = None
             if checkpoint is not None:
-                kept = self._make_checkpoint(checkpoint, checkpoint_every, data, weights, method, model, warm_up)
+                kept = self._make_checkpoint(checkpoint, checkpoint_every, data, method, model, warm_up)
             best = self._run_all(model, data, shape, warm_up, kept)
         except BaseException:
             _restore(self, seen)
@@ -127,20 +153,25 @@ class BaseMixture(FittedMixture):
         self._warn(best)
         return self
 
+    def _classes(self) -> np.ndarray:
+        """The label that each component stands for."""
+        return np.arange(self.n_components)
+
     def fit_predict(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> np.ndarray:
         """`fit`, then the labels of the same rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
-        y : Ignored
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
         -------
         labels : ndarray of shape (n_samples,)
         """
-        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+        return self.fit(X, y, sample_weight=sample_weight).predict(X, y)
 
     def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
         """Learn from some more rows and forget them: stepwise expectation-maximization.
@@ -152,7 +183,8 @@ class BaseMixture(FittedMixture):
         ----------
         X : array-like of shape (n_samples, n_features), path, function or open source
             The first time at least as many rows as components; better thousands each time.
-        y : Ignored
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -177,12 +209,13 @@ class BaseMixture(FittedMixture):
         seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
         try:
             began = time.perf_counter()
-            source = self._open(X, reset=is_first)
-            model = self._make_model(self.n_components)
+            source = self._open(X, y, reset=is_first)
             shape = self._shape(source)
+            weights = check_weights(sample_weight, source.n_rows, self.n_components if is_first else 1)
+            data = Data(source, weights, needs_values=is_first)
+            model = self._make_model(data) if is_first else self._fitted_model()
             self._check_size(source, model, shape)
-            self._check_start(source.n_features)
-            data = Data(source, check_weights(sample_weight, source.n_rows, self.n_components if is_first else 1))
+            self._check_start(model, source.n_features)
             stepwise = Stepwise(model, shape, self.learning_decay, self.learning_offset)
             state = self._stepwise_state(stepwise, data)
             size = min(source.n_rows, block_rows(source.n_features, source.dtype))
@@ -205,25 +238,26 @@ class BaseMixture(FittedMixture):
         params, _ = next(self._starts(stepwise.model, data, stepwise.shape, rng, warm=False))
         return stepwise.begin(params, step=0)
 
-    def _check_goes_on(self, what: str, n_features: int) -> Mixture:
+    def _check_goes_on(self, what: str, n_features: int) -> MixtureParams:
         """The fitted parameters, if they are those of the settings and the data."""
         params = self._fitted()
-        if len(params.weights) != self.n_components or n_features != self.means_.shape[1]:
+        fitted = self._fitted_model().n_components, self._n_columns()
+        if fitted != (self._n_components(), n_features):
             raise ValueError(
                 f"{what} goes on with the components and columns of the last fit, which were "
-                f"{len(params.weights)} and {self.means_.shape[1]}. "
+                f"{fitted[0]} and {fitted[1]}. "
                 "Make a new estimator, or set warm_start=False and fit."
             )
         return params
 
     def _online_state(self, stepwise: Stepwise) -> StepwiseState:
-        like = stepwise.begin(stepwise.model.about(np.zeros(self.n_features_in_)), step=0)
+        like = stepwise.begin(stepwise.model.about(np.zeros((2, stepwise.shape.n_features))), step=0)
         state: StepwiseState = unflatten("state", like, self.online_)
         return state
 
     def _set_partial(self, model: MixtureModel, state: StepwiseState, data: Data, seconds: float) -> None:
         was_online = hasattr(self, "online_")
-        objective = model.objective(state.stats)
+        objective = model.objective(state.stats, state.params)
         bounds = [*(self.lower_bounds_ if was_online else []), objective]
         history = self.history_["seconds"] if was_online else np.empty(0)
         fit = Fit(state.params, reason=StopReason.PARTIAL, objectives=bounds, seconds=[*history, seconds])
@@ -280,7 +314,6 @@ class BaseMixture(FittedMixture):
         path: Any,
         every: float,
         data: Data,
-        weights: np.ndarray | None,
         method: str,
         model: MixtureModel,
         warm_up: WarmUp | None,
@@ -292,16 +325,17 @@ class BaseMixture(FittedMixture):
             "class": type(self).__name__,
             **settings,
             "method": method,
-            "sample_weight": describe(weights),
+            "sample_weight": describe(data.weights if len(data.weights) else None),
+            "labels": None if data.allowed is None else describe(data.allowed.masks()),
             "data": data.source.fingerprint(),
         }
         if self._is_warm():
             facts["warm start"] = {name: describe(array) for name, array in flatten("", self._fitted()).items()}
-        like = model.about(np.zeros(data.source.n_features))
+        like = model.about(np.zeros((2, data.source.n_features)))
         return Checkpoint(path, every, facts, like, None if warm_up is None else warm_up.begin(like))
 
     def _set_fit(self, model: MixtureModel, fit: Fit, n_features: int) -> None:
-        self._publish(fit.params)
+        self._publish(model, fit.params)
         self.converged_ = fit.converged
         assert fit.reason is not None
         self.stop_reason_ = fit.reason.value
@@ -316,7 +350,15 @@ class BaseMixture(FittedMixture):
         }
 
     def _count_parameters(self, model: MixtureModel, n_features: int) -> int:
-        return model.family.n_parameters(self.n_components, n_features) + self.n_components - 1
+        return model.family.n_parameters(model.n_components, n_features) + model.n_components - 1
+
+    def _n_components(self) -> int:
+        """Components that the settings ask for."""
+        return int(self.n_components)
+
+    def _n_columns(self) -> int:
+        """Columns of the rows that were fitted, with the response."""
+        return int(self.n_features_in_)
 
     def _warn(self, fit: Fit) -> None:
         if fit.falls:
@@ -346,16 +388,42 @@ class BaseMixture(FittedMixture):
             return ()
         return (self.callbacks,) if callable(self.callbacks) else tuple(self.callbacks)
 
+    def _check_record(self) -> None:
+        """Raise ValueError unless what is told of a loaded model's fit is sound."""
+        scalars = ("converged_", "stop_reason_", "lower_bound_", "log_likelihood_", "n_parameters_", "fit_seconds_")
+        missing = [name for name in scalars if not hasattr(self, name)]
+        if missing or set(self.history_) != {"objective", "change", "seconds"}:
+            raise ValueError(f"attributes or parts of history_ are missing: {', '.join(missing)}")
+        history = {len(self.lower_bounds_), *(len(values) for values in self.history_.values())}
+        if history != {self.n_iter_}:
+            raise ValueError("history_ does not belong to n_iter_.")
+        if hasattr(self, "online_"):
+            self._check_online()
+        self.lower_bounds_ = [float(bound) for bound in self.lower_bounds_]
+        self.deaths_ = [int(k) for k in self.deaths_]
+        if hasattr(self, "feature_names_in_"):
+            self.__dict__["feature_names_in_"] = np.array(self.__dict__["feature_names_in_"], dtype="O")
+
+    def _check_online(self) -> None:
+        model = self._fitted_model()
+        about = model.about(np.zeros((2, self._n_columns())))
+        like = Stepwise(model, Shape(self._n_columns(), np.dtype(np.float64), 1), 1.0, 0.0).begin(about, step=0)
+        wanted = {name: array.shape for name, array in flatten("state", like).items()}
+        if {name: array.shape for name, array in self.online_.items()} != wanted:
+            raise ValueError("online_ does not belong to the parameters.")
+        if not all(np.isfinite(array).all() for array in self.online_.values()):
+            raise ValueError("online_ is not finite.")
+
     # --- starts -------------------------------------------------------------------------------
 
     def _starts(
         self, model: MixtureModel, data: Data, shape: Shape, rng: np.random.RandomState, warm: bool
-    ) -> Iterator[tuple[Mixture, DeathPolicy]]:
+    ) -> Iterator[tuple[MixtureParams, DeathPolicy]]:
         """Starting parameters of each run, with the policy that counts its deaths."""
         if warm:
-            yield self._check_goes_on("warm_start", data.source.n_features), DeathPolicy(self.n_components)
+            yield self._check_goes_on("warm_start", data.source.n_features), DeathPolicy(model.n_components)
         elif not self._needs_responsibilities():
-            yield self._override(None), DeathPolicy(self.n_components)
+            yield self._override(model, None), DeathPolicy(model.n_components)
         elif _is_array(self.init_params) or (data.source.n_rows <= EXACT_ROWS and not self.n_screen):
             yield from self._exact_starts(model, data, shape, rng)
         else:
@@ -363,36 +431,38 @@ class BaseMixture(FittedMixture):
 
     def _exact_starts(
         self, model: MixtureModel, data: Data, shape: Shape, rng: np.random.RandomState
-    ) -> Iterator[tuple[Mixture, DeathPolicy]]:
+    ) -> Iterator[tuple[MixtureParams, DeathPolicy]]:
         """Starts from responsibilities of all rows, made as scikit-learn makes them, or given."""
         given = _is_array(self.init_params)
+        override = partial(self._override, model)
         # Responsibilities that are given do not need the rows in memory, only their number.
-        X = np.empty((data.source.n_rows, 0), shape.dtype) if given else data.source.read(0, data.source.n_rows)
-        require_finite(X)
-        weights = data.weights if len(data.weights) else None
+        X = np.empty((data.source.n_rows, 0), shape.dtype) if given else features(model, data)
         for _ in range(1 if given else self.n_init):
-            policy = DeathPolicy(self.n_components)
-            resp = responsibilities(self.init_params, X, self.n_components, rng, weights)
-            yield self._override(from_responsibilities(model, data, resp, policy, shape)), policy
+            policy = DeathPolicy(model.n_components)
+            resp = responsibilities(self.init_params, X, model.n_components, rng, data)
+            yield from_responsibilities(model, data, resp, policy, shape, override), policy
 
     def _screened_starts(
         self, model: MixtureModel, data: Data, shape: Shape, rng: np.random.RandomState
-    ) -> Iterator[tuple[Mixture, DeathPolicy]]:
+    ) -> Iterator[tuple[MixtureParams, DeathPolicy]]:
         """The best of several starts on a sample of the rows."""
-        rows = data.source.sample_rows(sample_size(self.n_components))
-        weights = None
+        size = sample_size(self.n_components)
+        rows = data.source.sample_rows(size)
+        if data.allowed is not None:
+            rows = np.union1d(rows, np.flatnonzero(data.allowed.are_known)[:size])
         if len(data.weights):
             rows = rows[data.weights[rows] > 0]
             if len(rows) < self.n_components:  # the weight lies elsewhere
-                rows = np.flatnonzero(data.weights)[: sample_size(self.n_components)]
-            weights = data.weights[rows]
+                rows = np.flatnonzero(data.weights)[:size]
         X = data.source.take(rows)
-        require_finite(X, numbers=rows)
-        n_candidates = self.n_screen or self.n_init + 3
+        if has_missing(model.family, X, 0, numbers=rows):
+            data.look(model.family)
+        sample = data.part(ArraySource(X), rows)
+        n_candidates = max(self.n_screen or self.n_init + 3, self.n_init)
         for params in screen(
-            model, X, weights, self.init_params, max(n_candidates, self.n_init), self.n_init, rng, shape
+            model, sample, self.init_params, n_candidates, self.n_init, rng, shape, partial(self._override, model)
         ):
-            yield self._override(params), DeathPolicy(self.n_components)
+            yield params, DeathPolicy(model.n_components)
 
     # --- checks -------------------------------------------------------------------------------
 
@@ -409,8 +479,7 @@ class BaseMixture(FittedMixture):
         at_least = {"n_components": 1, "n_init": 1, "max_iter": 0, "verbose_interval": 1}
         for name, least in at_least.items():
             check_number(name, getattr(self, name), Integral, least)
-        for name in ("tol", "reg_covar"):
-            check_number(name, getattr(self, name), Real, 0)
+        check_number("tol", self.tol, Real, 0)
         for name in ("n_threads", "n_screen"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), Integral, 1)
@@ -423,6 +492,15 @@ class BaseMixture(FittedMixture):
                 f"init_params must be one of {', '.join(METHODS)}, a callable or responsibilities, "
                 f"not {self.init_params!r}."
             )
+
+
+def _weigh_down(weights: np.ndarray | None, allowed: Allowed | None, unlabelled_weight: float) -> np.ndarray | None:
+    """Weights of the rows, less of those about whose components nothing is known."""
+    check_number("unlabelled_weight", unlabelled_weight, Real, 0)
+    if allowed is None or unlabelled_weight == 1:
+        return weights
+    factors = np.where(allowed.are_known, 1.0, float(unlabelled_weight))
+    return factors if weights is None else weights * factors
 
 
 def _is_array(init_params: Any) -> bool:

@@ -9,12 +9,12 @@ import numpy as np
 from fastem.checkpoint import Checkpoint, Snapshot
 from fastem.em import Callback, Data, Fit, StopReason, run
 from fastem.estimators._talk import Talk
-from fastem.latent.labels import DeathPolicy, Mixture, MixtureModel, Shape
+from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
 from fastem.online import WarmUp
 
 __all__ = ["Runs", "Starts"]
 
-Starts = Callable[[np.random.RandomState], Iterator[tuple[Mixture, DeathPolicy]]]
+Starts = Callable[[np.random.RandomState], Iterator[tuple[MixtureParams, DeathPolicy]]]
 
 
 @dataclass

@@ -1,25 +1,19 @@
 """Gaussian mixtures: scikit-learn's interface on fastem's engine."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from fastem.container import flatten
+from fastem.em import Data
+from fastem.estimators._checks import check_number
 from fastem.estimators._mixture import BaseMixture
-from fastem.families import GaussianDiag, GaussianFull, GaussianSpherical, GaussianTied
-from fastem.families._gaussian import Gaussian, GaussianFamily
-from fastem.latent.labels import Mixture, MixtureModel, Shape
-from fastem.online import Stepwise
+from fastem.families import GAUSSIANS as FAMILIES
+from fastem.families._gaussian import GaussianFamily, GaussianParams
+from fastem.latent.labels import MixtureModel, MixtureParams
 
 __all__ = ["GaussianMixture"]
-
-FAMILIES: dict[str, type[GaussianFamily]] = {
-    "full": GaussianFull,
-    "tied": GaussianTied,
-    "diag": GaussianDiag,
-    "spherical": GaussianSpherical,
-}
 
 
 class GaussianMixture(BaseMixture):
@@ -184,28 +178,32 @@ default='kmeans'
     def _family(self) -> GaussianFamily:
         return FAMILIES[self.covariance_type](float(self.reg_covar))
 
-    def _make_model(self, n_components: int) -> MixtureModel:
-        return MixtureModel(self._family(), n_components)
+    def _make_model(self, data: Data) -> MixtureModel:
+        return MixtureModel(self._family(), self.n_components)
+
+    def _fitted_model(self) -> MixtureModel:
+        return MixtureModel(self._family(), len(self.weights_))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        check_number("reg_covar", self.reg_covar, Real, 0)
         if self.covariance_type not in FAMILIES:
             raise ValueError(f"covariance_type must be one of {', '.join(FAMILIES)}, not {self.covariance_type!r}.")
 
-    def _publish(self, params: Mixture) -> None:
+    def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
         self.weights_ = params.weights
         self.means_, self.covariances_, self.precisions_cholesky_ = params.components
         self.precisions_ = self._family().precisions(self.precisions_cholesky_)
 
-    def _fitted(self) -> Mixture:
-        components = Gaussian(self.means_, self.covariances_, self.precisions_cholesky_)
+    def _fitted(self) -> MixtureParams:
+        components = GaussianParams(self.means_, self.covariances_, self.precisions_cholesky_)
         k, d = len(self.weights_), np.shape(self.means_)[-1]
         shape = self._family().covariance_shape(k, d)
         if [np.shape(field) for field in components] != [(k, d), shape, shape]:
             raise ValueError("The fitted parameters do not have the shapes of covariance_type: fit again.")
-        return Mixture(
+        return MixtureParams(
             np.asarray(self.weights_, dtype=np.float64),
-            Gaussian(*(np.asarray(field, dtype=np.float64) for field in components)),
+            GaussianParams(*(np.asarray(field, dtype=np.float64) for field in components)),
         )
 
     def _check_loaded(self) -> None:
@@ -229,28 +227,7 @@ default='kmeans'
             raise ValueError("precisions_ do not belong to precisions_cholesky_.")
         if not np.isfinite(family.log_determinants(self.precisions_cholesky_, d)).all():
             raise ValueError("precisions_cholesky_ are not factors of precisions.")
-        scalars = ("converged_", "stop_reason_", "lower_bound_", "log_likelihood_", "n_parameters_", "fit_seconds_")
-        missing = [name for name in scalars if not hasattr(self, name)]
-        if missing or set(self.history_) != {"objective", "change", "seconds"}:
-            raise ValueError(f"attributes or parts of history_ are missing: {', '.join(missing)}")
-        history = {len(self.lower_bounds_), *(len(values) for values in self.history_.values())}
-        if history != {self.n_iter_}:
-            raise ValueError("history_ does not belong to n_iter_.")
-        if hasattr(self, "online_"):
-            self._check_online(family, k, d)
-        self.lower_bounds_ = [float(bound) for bound in self.lower_bounds_]
-        self.deaths_ = [int(k) for k in self.deaths_]
-        if hasattr(self, "feature_names_in_"):
-            self.__dict__["feature_names_in_"] = np.array(self.__dict__["feature_names_in_"], dtype="O")
-
-    def _check_online(self, family: GaussianFamily, k: int, d: int) -> None:
-        model = MixtureModel(family, k)
-        like = Stepwise(model, Shape(d, np.dtype(np.float64), 1), 1.0, 0.0).begin(model.about(np.zeros(d)), step=0)
-        wanted = {name: array.shape for name, array in flatten("state", like).items()}
-        if {name: array.shape for name, array in self.online_.items()} != wanted:
-            raise ValueError("online_ does not belong to the parameters.")
-        if not all(np.isfinite(array).all() for array in self.online_.values()):
-            raise ValueError("online_ is not finite.")
+        self._check_record()
 
     def to_sklearn(self) -> Any:
         """The same fitted mixture as a ``sklearn.mixture.GaussianMixture``.
@@ -281,14 +258,14 @@ default='kmeans'
     def _needs_responsibilities(self) -> bool:
         return self.weights_init is None or self.means_init is None or self.precisions_init is None
 
-    def _override(self, params: Mixture | None) -> Mixture:
+    def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
         weights = params.weights if self.weights_init is None else _as_float(self.weights_init)  # type: ignore[union-attr]
         means = params.components.means if self.means_init is None else _as_float(self.means_init)  # type: ignore[union-attr]
         if self.precisions_init is None:
-            return Mixture(weights, params.components._replace(means=means))  # type: ignore[union-attr]
-        return Mixture(weights, Gaussian(means, *self._family().invert(_as_float(self.precisions_init))))
+            return MixtureParams(weights, params.components._replace(means=means))  # type: ignore[union-attr]
+        return MixtureParams(weights, GaussianParams(means, *self._family().invert(_as_float(self.precisions_init))))
 
-    def _check_start(self, n_features: int) -> None:
+    def _check_start(self, model: MixtureModel, n_features: int) -> None:
         k = self.n_components
         if self.weights_init is not None:
             weights = _check_shape(self.weights_init, (k,), "weights_init")

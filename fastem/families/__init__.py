@@ -1,8 +1,72 @@
 """Distributions of one observation in each component: one file each."""
 
+from typing import Any
+
+from fastem.families._gaussian import GaussianFamily
+from fastem.families._prior import GaussianPrior
+from fastem.families.beta import Beta
+from fastem.families.binomial import Bernoulli, Binomial
+from fastem.families.categorical import Categorical
+from fastem.families.dirichlet_multinomial import DirichletMultinomial
+from fastem.families.exponential import Exponential
+from fastem.families.gamma import Gamma
 from fastem.families.gaussian_diag import GaussianDiag
 from fastem.families.gaussian_full import GaussianFull
 from fastem.families.gaussian_spherical import GaussianSpherical
 from fastem.families.gaussian_tied import GaussianTied
+from fastem.families.linear_regression import LinearRegression
+from fastem.families.log_normal import LogNormal
+from fastem.families.logistic_regression import LogisticRegression
+from fastem.families.multinomial import Multinomial
+from fastem.families.negative_binomial import NegativeBinomial
+from fastem.families.noise import Noise
+from fastem.families.poisson import Poisson
+from fastem.families.poisson_regression import PoissonRegression
+from fastem.families.product import Product
+from fastem.families.student_t import StudentT, StudentTDiag, StudentTFull
+from fastem.families.von_mises_fisher import VonMisesFisher
+from fastem.families.weibull import Weibull
 
-__all__ = ["GaussianDiag", "GaussianFull", "GaussianSpherical", "GaussianTied"]
+__all__ = [
+    "GAUSSIANS", "Bernoulli", "Beta", "Binomial", "Categorical", "DirichletMultinomial", "Exponential", "Gamma",
+    "Gaussian", "GaussianDiag", "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied",
+    "LinearRegression", "LogNormal", "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson",
+    "PoissonRegression", "Product", "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
+]  # fmt: skip
+
+GAUSSIANS: dict[str, type[GaussianFamily]] = {
+    "full": GaussianFull,
+    "tied": GaussianTied,
+    "diag": GaussianDiag,
+    "spherical": GaussianSpherical,
+}
+
+
+def Gaussian(  # it makes a family, as a class does
+    covariance_type: str = "full", reg_covar: Any = 1e-6, prior: GaussianPrior | None = None
+) -> GaussianFamily:
+    """Gaussians, with one of four structures of the covariance.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        Each component its own matrix, one matrix for all, variances of each column, or one
+        variance a component.
+    reg_covar : float, default=1e-6
+        Added to the diagonal of the covariances, relative to each column's variance.
+    prior : GaussianPrior, optional
+        A normal-inverse-Wishart prior: the fit then maximizes the posterior density.
+
+    Returns
+    -------
+    family : GaussianFull, GaussianTied, GaussianDiag or GaussianSpherical
+
+    Examples
+    --------
+    >>> from fastem.families import Gaussian
+    >>> Gaussian("diag")
+    GaussianDiag()
+    """
+    if covariance_type not in GAUSSIANS:
+        raise ValueError(f"covariance_type must be one of {', '.join(GAUSSIANS)}, not {covariance_type!r}.")
+    return GAUSSIANS[covariance_type](reg_covar, prior)

@@ -2,25 +2,28 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastem.family import DegenerateError, Family, Maximized, Prepared
+from fastem.families._prior import GaussianPrior
+from fastem.family import DegenerateError, Facts, Family, Maximized, Prepared
 from fastem.simd import splat
-from fastem.statistics import zeros
+from fastem.statistics import add_lanes, zeros
 
 __all__ = [
-    "Gaussian", "GaussianFamily", "GaussianStatistics", "Moments",
-    "centred", "raise_singular", "require_positive",
+    "GaussianFamily", "GaussianParams", "GaussianStatistics", "Moments",
+    "centred", "column_moments", "in_two_parts", "raise_singular", "require_positive",
 ]  # fmt: skip
 
 LOG_2PI = float(np.log(2 * np.pi))
+# scikit-learn adds it to the weight of each component
+GUARD = 10 * float(np.finfo(np.float64).eps)
 
 
-class Gaussian(NamedTuple):
+class GaussianParams(NamedTuple):
     """Parameters of K Gaussians, in scikit-learn's shapes (K = components, d = features).
 
     Attributes
@@ -45,11 +48,23 @@ class GaussianStatistics(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What an M-step starts from: effective counts, shifts of the means, new means."""
+    """What an M-step starts from.
 
-    counts: np.ndarray
+    Attributes
+    ----------
+    cells, weights : ndarray of shape (K, 1) or (K, d)
+        Weight of the data, and with the observations that a prior is worth.
+    shifts, means : ndarray of shape (K, d)
+        Of the means, and the new ones.
+    degrees : float
+        What a prior adds to the degrees of freedom of each covariance.
+    """
+
+    cells: np.ndarray
+    weights: np.ndarray
     shifts: np.ndarray
     means: np.ndarray
+    degrees: float
 
 
 # --- kernels ----------------------------------------------------------------------------------
@@ -73,19 +88,24 @@ def _centred(x, centres, low, index):  # type: ignore[no-untyped-def]
 # --- the structure of the covariances ---------------------------------------------------------
 
 
-class GaussianFamily(Family[Gaussian, GaussianStatistics]):
+class GaussianFamily(Family[GaussianParams, Any]):
     """Base of the structures of the covariance.
 
     Parameters
     ----------
-    reg_covar : float
-        Added to the diagonal of the covariances.
+    reg_covar : float or ndarray of shape (d,), default=1e-6
+        Added to the diagonal of the covariances; in a `Mixture` relative to each column's variance.
+    prior : GaussianPrior, optional
+        A normal-inverse-Wishart prior: the fit then maximizes the posterior density.
     """
 
+    kernel_parameters: ClassVar[type]
+    parameters = GaussianParams
     has_own_covariances: ClassVar[bool] = True
 
-    def __init__(self, reg_covar: float = 1e-6):
+    def __init__(self, reg_covar: Any = 1e-6, prior: GaussianPrior | None = None):
         self.reg_covar = reg_covar
+        self.prior = prior
 
     @abstractmethod
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -96,8 +116,8 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         """Shape of the covariances."""
 
     @abstractmethod
-    def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
-        """Precisions of standard normals."""
+    def precisions_of(self, precisions: np.ndarray, n_components: int) -> np.ndarray:
+        """Precisions of independent features (d,), alike in all components."""
 
     @abstractmethod
     def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -108,12 +128,20 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
         """Products of vectors (K, d) of each component, in the shape of one lane's second moments."""
 
     @abstractmethod
+    def scatter_of(self, matrix: np.ndarray, n_components: int) -> np.ndarray:
+        """A scatter matrix (d, d) for each covariance, in the shape of one lane's second moments."""
+
+    @abstractmethod
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         """Covariances about the new means, with `reg_covar` on the diagonal."""
 
     @abstractmethod
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         """Variances of each feature, shape (K or 1, d)."""
+
+    @abstractmethod
+    def prior_degrees(self, dof: float, n_components: int, n_features: int) -> float:
+        """Degrees of freedom of each covariance under a prior, with those of the means' prior."""
 
     @abstractmethod
     def factor(self, covariances: np.ndarray) -> np.ndarray:
@@ -139,7 +167,26 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
     def pack(self, factors: np.ndarray, n_features: int) -> np.ndarray:
         """The factors as the kernel reads them."""
 
-    def zeros(self, lanes: int, n_components: int, n_features: int) -> GaussianStatistics:
+    @abstractmethod
+    def inner(self, second: np.ndarray, factors: np.ndarray, n_features: int) -> float:
+        """Sum of the products of second moments with the precisions."""
+
+    def log_scales(self, halves: np.ndarray, n_features: int) -> float:
+        """Sum of half the log-determinants of the precisions, as a prior counts them."""
+        return float(halves.sum())
+
+    @abstractmethod
+    def incomplete(self, kernel: Any, params: GaussianParams, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Any:
+        """Kernel parameters for rows with missing cells, from those for complete rows."""
+
+    # --- statistics ---------------------------------------------------------------------------
+
+    def bind(self, facts: Facts) -> Self:
+        """Relative to the data: `reg_covar` in units of each column's variance, and the prior."""
+        prior = None if self.prior is None else self.prior.bind(facts.rows)
+        return type(self)(self.reg_covar * column_moments(facts.rows)[1], prior)
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> Any:
         return zeros(
             GaussianStatistics,
             lanes,
@@ -147,36 +194,45 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
             second=self.second_shape(n_components, n_features),
         )
 
+    def cells(self, stats: Any, counts: np.ndarray) -> np.ndarray:
+        """Weights of the cells that the moments are of, shape (K, 1) or (K, d)."""
+        return counts[:, None]
+
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
-        return 8 * (n_components * n_features + math.prod(self.second_shape(n_components, n_features)))
+        return 8 * (2 * n_components * n_features + math.prod(self.second_shape(n_components, n_features)))
 
     def parameter_bytes(self, n_components: int, n_features: int) -> int:
         return 8 * (n_components * n_features + 2 * math.prod(self.covariance_shape(n_components, n_features)))
 
-    def scratch(self, n_features: int, tile_rows: int) -> int:
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return (n_features + 4) * tile_rows
 
-    def about(self, location: np.ndarray, n_components: int) -> Gaussian:
-        means = np.tile(location, (n_components, 1))
-        return Gaussian(means, *self.invert(self.unit_precisions(*means.shape)))
-
-    def prepare(self, params: Gaussian, about: Gaussian, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
+    def prepare(
+        self,
+        params: GaussianParams,
+        about: GaussianParams,
+        log_weights: np.ndarray,
+        dtype: np.dtype[Any],
+        missing: bool,
+    ) -> Prepared:
         d = params.means.shape[1]
         constants = self.log_determinants(params.precisions_cholesky, d) - 0.5 * d * LOG_2PI + log_weights
         offset = float(constants.max())
         kernel = self.kernel_parameters(
-            *_in_two_parts(params.means, dtype),
-            *_in_two_parts(about.means, dtype),
+            *in_two_parts(params.means, dtype),
+            *in_two_parts(about.means, dtype),
             (constants - offset).astype(dtype),
             np.ascontiguousarray(self.pack(params.precisions_cholesky, d), dtype=dtype),
         )
+        if missing:
+            kernel = self.incomplete(kernel, params, log_weights - offset, dtype)
         return Prepared(kernel, offset)
 
     def recentre(
-        self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian, dtype: np.dtype[Any]
-    ) -> Gaussian | None:
-        moments = self._moments(stats, counts, about)
-        covariances = self._covariances(stats, moments)
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dtype: np.dtype[Any]
+    ) -> GaussianParams | None:
+        moments = self._moments(stats, counts, about, frozenset())
+        covariances = self._covariances(stats.second, moments)
         variances = self.variances(covariances, moments.means.shape[1])
         # E[z^2] - E[z]^2 with a relative error of more than sqrt(eps) / 100
         eps = float(np.finfo(dtype).eps)
@@ -184,52 +240,99 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
             return about._replace(means=moments.means)
         return None
 
-    def maximize(self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian, dead: np.ndarray) -> Maximized:
-        moments = self._moments(stats, counts, about)
-        covariances = self._covariances(stats, moments)
-        if self.has_own_covariances:
-            covariances[dead] = about.covariances[dead]
-        means = np.where(dead[:, None], about.means, moments.means)
-        params = Gaussian(means, covariances, self.factor(covariances))
-        return Maximized(params, self._slack(params, counts))
+    def expected(self, params: GaussianParams, counts: np.ndarray) -> Any:
+        stats = add_lanes(self.zeros(1, *params.means.shape))
+        return stats._replace(second=self.second_of(params.covariances, counts, params.means))
 
-    def _moments(self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian) -> Moments:
-        # scikit-learn's guard against empty components, so that results agree with its own
-        counts = counts + 10 * np.finfo(np.float64).eps
-        shifts = stats.first / counts[:, None]
-        return Moments(counts, shifts, about.means + shifts)
-
-    def _covariances(self, stats: GaussianStatistics, moments: Moments) -> np.ndarray:
-        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
-            return self.covariances(stats.second, moments)
-
-    def _slack(self, params: Gaussian, counts: np.ndarray) -> float:
-        """What `reg_covar` may cost: n/2 sum of -log(1 - u) - u, u the eigenvalues of reg * precision."""
-        u = self.reg_covar * self.traces(params.precisions_cholesky, params.means.shape[1])
-        return float(0.5 * np.sum(counts * u**2)) if np.all(u < 0.5) else math.inf
-
-    def expected(self, params: Gaussian, counts: np.ndarray) -> GaussianStatistics:
-        return GaussianStatistics(np.zeros_like(params.means), self.second_of(params.covariances, counts, params.means))
-
-    def move(self, stats: GaussianStatistics, counts: np.ndarray, about: Gaussian, to: Gaussian) -> GaussianStatistics:
+    def move(self, stats: Any, counts: np.ndarray, about: GaussianParams, to: GaussianParams) -> Any:
         shifts = to.means - about.means
-        first = stats.first - counts[:, None] * shifts
+        first = stats.first - self.cells(stats, counts) * shifts
         # sum r (z - s)(z - s)' = sum r z z' - f s' - s f' + n s s', with the first moments f of z
         crossed = self.products(stats.first, shifts) + self.products(shifts, first)
-        return GaussianStatistics(first, stats.second - crossed)
+        return stats._replace(first=first, second=stats.second - crossed)
 
-    def split(self, params: Gaussian, into: int, source: int, rng: np.random.RandomState) -> Gaussian:
-        order = np.arange(len(params.means))
-        order[into] = source
-        means = params.means[order]
-        variances = self.variances(params.covariances, means.shape[1])
-        deviations = np.sqrt(variances[min(source, len(variances) - 1)])
-        means[into] += rng.standard_normal(means.shape[1]) * deviations
+    # --- parameters ---------------------------------------------------------------------------
+
+    def about(self, rows: np.ndarray, n_components: int) -> GaussianParams:
+        location, variances = column_moments(rows)
+        means = np.tile(location, (n_components, 1))
+        return GaussianParams(means, *self.invert(self.precisions_of(1 / variances, n_components)))
+
+    def maximize(
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dead: np.ndarray, held: frozenset[str]
+    ) -> Maximized:
+        if self.prior is not None:
+            stats = self._with_prior(stats, self.prior, about.means)
+        moments = self._moments(stats, counts, about, held)
+        means = np.where(dead[:, None], about.means, moments.means)
+        if "covariances" in held:
+            return Maximized(about._replace(means=means))
+        covariances = self._covariances(stats.second, moments)
+        unseen = np.broadcast_to(moments.cells <= 2 * GUARD, means.shape)
+        covariances = self.restore(covariances, about.covariances, dead, unseen)
+        params = GaussianParams(means, covariances, self.factor(covariances))
+        return Maximized(params, self._slack(params, counts))
+
+    def restore(self, new: np.ndarray, old: np.ndarray, dead: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        """Covariances, but the old ones where there are no data: dead components, `unseen` cells (K, d)."""
+        if self.has_own_covariances:
+            new[dead] = old[dead]
+        return new
+
+    def _moments(self, stats: Any, counts: np.ndarray, about: GaussianParams, held: frozenset[str]) -> Moments:
+        # scikit-learn's guard against empty components, so that results agree with its own
+        cells = self.cells(stats, counts) + GUARD
+        weights, degrees = cells, 0.0
+        if self.prior is not None:
+            weights = cells + self.prior.shrinkage
+            degrees = self.prior_degrees(self.prior.dof, *about.means.shape)
+        shifts = np.zeros_like(stats.first) if "means" in held else stats.first / weights
+        return Moments(cells, weights, shifts, about.means + shifts, degrees)
+
+    def _with_prior(self, stats: Any, prior: GaussianPrior, centres: np.ndarray) -> Any:
+        """A prior is worth `shrinkage` observations at its mean, and its scatter."""
+        shifts = prior.mean - centres
+        second = stats.second + self.scatter_of(prior.scale, len(centres))
+        return stats._replace(
+            first=stats.first + prior.shrinkage * shifts,
+            second=second + prior.shrinkage * self.products(shifts, shifts),
+        )
+
+    def log_prior(self, params: GaussianParams) -> float:
+        if self.prior is None:
+            return 0.0
+        k, d = params.means.shape
+        shifts = params.means - self.prior.mean
+        squares = self.scatter_of(self.prior.scale, k) + self.prior.shrinkage * self.products(shifts, shifts)
+        scales = self.log_scales(self.log_determinants(params.precisions_cholesky, d), d)
+        return self.prior_degrees(self.prior.dof, k, d) * scales - 0.5 * self.inner(
+            squares, params.precisions_cholesky, d
+        )
+
+    def _covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
+            return self.covariances(second, moments)
+
+    def _slack(self, params: GaussianParams, counts: np.ndarray) -> float:
+        """What `reg_covar` may cost: n/2 sum of -log(1 - u) - u, u the eigenvalues of reg * precision."""
+        u = np.max(self.reg_covar) * self.traces(params.precisions_cholesky, params.means.shape[1])
+        return float(0.5 * np.sum(counts * u**2)) if np.all(u < 0.5) else math.inf
+
+    def n_components(self, params: GaussianParams) -> int:
+        return len(params.means)
+
+    def take(self, params: GaussianParams, order: np.ndarray) -> GaussianParams:
         if not self.has_own_covariances:
-            return params._replace(means=means)
-        return Gaussian(means, params.covariances[order], params.precisions_cholesky[order])
+            return params._replace(means=params.means[order])
+        return GaussianParams(*(field[order] for field in params))
 
-    def coincide(self, params: Gaussian) -> bool:
+    def displace(self, params: GaussianParams, k: int, rng: np.random.RandomState) -> GaussianParams:
+        means = params.means.copy()
+        variances = self.variances(params.covariances, means.shape[1])
+        means[k] += rng.standard_normal(means.shape[1]) * np.sqrt(variances[min(k, len(variances) - 1)])
+        return params._replace(means=means)
+
+    def coincide(self, params: GaussianParams) -> bool:
         variances = self.variances(params.covariances, params.means.shape[1])
         least, largest = variances.min(axis=0), variances.max(axis=0)
         near = np.ptp(params.means, axis=0) < 0.1 * np.sqrt(least)
@@ -242,8 +345,49 @@ class GaussianFamily(Family[Gaussian, GaussianStatistics]):
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Free parameters of the covariances."""
 
+    def check_params(self, params: GaussianParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        self.factor(params.covariances)
+        if not np.isfinite(self.log_determinants(params.precisions_cholesky, n_features)).all():
+            raise ValueError("precisions_cholesky are not factors of precisions.")
 
-def _in_two_parts(values: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    def attributes(self, params: GaussianParams) -> dict[str, Any]:
+        return {**params._asdict(), "precisions": self.precisions(params.precisions_cholesky)}
+
+    def attribute_names(self) -> tuple[str, ...]:
+        return (*GaussianParams._fields, "precisions")
+
+    def is_given_by(self, names: set[str]) -> bool:
+        return "means" in names and bool({"covariances", "precisions"} & names)
+
+    def with_values(self, params: GaussianParams | None, values: dict[str, np.ndarray]) -> GaussianParams:
+        values = dict(values)
+        if "covariances" in values:
+            values["precisions_cholesky"] = self.factor(values["covariances"])
+        elif "precisions" in values:
+            values["covariances"], values["precisions_cholesky"] = self.invert(values["precisions"])
+        values.pop("precisions", None)
+        return GaussianParams(**values) if params is None else params._replace(**values)
+
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        of_means = n_components * n_features * ("means" in held)
+        return of_means + self.n_covariance_parameters(n_components, n_features) * ("covariances" in held)
+
+    def means(self, params: GaussianParams) -> np.ndarray:
+        return params.means
+
+
+def column_moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances of columns, of the cells that are not missing; 0 and 1 where there is nothing."""
+    missing = np.isnan(rows)
+    counts = np.maximum((~missing).sum(axis=0), 1)
+    means = np.where(missing, 0, rows).sum(axis=0, dtype=np.float64) / counts
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.square(np.where(missing, 0, rows - means), dtype=np.float64).sum(axis=0) / counts
+    return means, np.where((squares > 0) & np.isfinite(squares), squares, 1.0)
+
+
+def in_two_parts(values: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Numbers rounded to a dtype, and what the rounding took away."""
     rounded = np.ascontiguousarray(values, dtype=dtype)
     return rounded, (values - rounded).astype(dtype)

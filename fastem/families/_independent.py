@@ -1,13 +1,19 @@
 """Kernels of the structures without covariances between features: diag and spherical."""
 
+from typing import Any, ClassVar, NamedTuple
+
 import numpy as np
 from numba import njit
 
-from fastem.families._gaussian import Gaussian, GaussianFamily, centred, require_positive
-from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
-from fastem.tiles import n_points
+from fastem.families._gaussian import LOG_2PI, GaussianFamily, GaussianParams, centred, require_positive
+from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
+from fastem.statistics import zeros
+from fastem.tiles import is_complete, n_points
 
-__all__ = ["IndependentGaussian", "add_independent", "independent_log_density"]
+__all__ = [
+    "IndependentGaussian", "IndependentStatistics", "add_incomplete", "add_independent",
+    "incomplete_log_density", "independent_log_density",
+]  # fmt: skip
 
 
 @njit(error_model="numpy")
@@ -140,14 +146,94 @@ def _add_one(tile, resp, params, j, k, first, at_first, second, at_second):  # t
     add_totals(second, at_second, (q0,))
 
 
+# --- rows with missing cells ------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def incomplete_log_density(tile, params, out):  # type: ignore[no-untyped-def]
+    """Log-densities of the cells that are there; ``params.offsets`` are the constants of each cell, (K, d)."""
+    if is_complete(tile):
+        independent_log_density(tile, params.complete, out)
+        return
+    d = tile.shape[0]
+    w = lanes(tile)
+    m = n_points(tile)
+    complete = params.complete
+    for k in range(out.shape[0]):
+        constant = splat(params.log_weights, k)
+        zero = fill(constant, 0.0)
+        half = fill(constant, -0.5)
+        for b in range(0, m, w):
+            s = constant
+            for j in range(d):
+                at = k * d + j
+                x = load(tile, j * m + b)
+                z = centred(x, complete.means, complete.means_low, at) * splat(complete.roots, at)
+                cell = fma(minimum(z * z, huge(x)), half, splat(params.offsets, at))
+                s = s + where_greater(x, zero - huge(x), cell, zero)
+            store(out, k * m + b, s)
+
+
+@njit(error_model="numpy")
+def add_incomplete(tile, resp, counts, params, stats, stride, step, lane):  # type: ignore[no-untyped-def]
+    """Add the moments of the cells that are there, and the responsibilities of those that are not."""
+    if is_complete(tile):
+        add_independent(tile, resp, counts, params.complete, stats.first, stats.second, stride, step, lane)
+        return
+    d = tile.shape[0]
+    w = lanes(tile)
+    m = n_points(tile)
+    centres, centres_low = params.complete.centres, params.complete.centres_low
+    zero = fill(load(tile, 0), 0.0)
+    for k in range(resp.shape[0]):
+        row = lane * resp.shape[0] + k
+        for j in range(d):
+            s = zero
+            q = zero
+            a = zero
+            for b in range(0, m, w):
+                x = load(tile, j * m + b)
+                r = load(resp, k * m + b)
+                lowest = zero - huge(x)
+                here = where_greater(x, lowest, r, zero)
+                z = where_greater(x, lowest, centred(x, centres, centres_low, k * d + j), zero)
+                y = here * z
+                s = s + y
+                q = fma(y, z, q)
+                a = a + (r - here)
+            add_totals(stats.first, row * d + j, (s,))
+            add_totals(stats.second, row * stride + j * step, (q,))
+            add_totals(stats.absent, row * d + j, (a,))
+
+
+class IndependentStatistics(NamedTuple):
+    """Moments as of all Gaussians, and the responsibilities of missing cells (K, d)."""
+
+    first: np.ndarray
+    second: np.ndarray
+    absent: np.ndarray
+
+
 class IndependentGaussian(GaussianFamily):
     """Base of the structures whose covariances are variances: everything is elementwise."""
 
+    incomplete_parameters: ClassVar[type]
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> IndependentStatistics:
+        cells = (n_components, n_features)
+        second = self.second_shape(n_components, n_features)
+        return zeros(IndependentStatistics, lanes, first=cells, second=second, absent=cells)
+
+    def cells(self, stats: IndependentStatistics, counts: np.ndarray) -> np.ndarray:
+        return np.maximum(counts[:, None] - stats.absent, 0)
+
+    def incomplete(self, kernel: Any, params: GaussianParams, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Any:
+        roots = self.pack(params.precisions_cholesky, params.means.shape[1])
+        offsets = np.log(roots) - 0.5 * LOG_2PI
+        return self.incomplete_parameters(kernel, offsets.astype(dtype), log_weights.astype(dtype))
+
     def covariance_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return self.second_shape(n_components, n_features)
-
-    def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
-        return np.ones(self.second_shape(n_components, n_features))
 
     def factor(self, covariances: np.ndarray) -> np.ndarray:
         require_positive(covariances)
@@ -165,6 +251,9 @@ class IndependentGaussian(GaussianFamily):
     def traces(self, factors: np.ndarray, n_features: int) -> np.ndarray:
         return np.sum(self.pack(factors, n_features) ** 2, axis=1)
 
-    def sample(self, params: Gaussian, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+    def inner(self, second: np.ndarray, factors: np.ndarray, n_features: int) -> float:
+        return float(np.sum(second * factors**2))
+
+    def sample(self, params: GaussianParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         standard = rng.standard_normal(size=(n, params.means.shape[1]))
         return np.asarray(params.means[k] + standard * np.sqrt(params.covariances[k]))

@@ -16,8 +16,8 @@ from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat
 from fastem.tiles import n_points
 
 __all__ = [
-    "add_triangular", "factor_covariances", "invert_precisions", "moment_positions", "pack",
-    "triangular_log_density", "unpack",
+    "add_moments", "add_triangular", "factor_covariances", "invert_precisions", "moment_places",
+    "moment_positions", "pack", "squares", "triangular_log_density", "unpack",
 ]  # fmt: skip
 
 
@@ -54,6 +54,16 @@ def moment_positions(d: int) -> tuple[np.ndarray, np.ndarray]:
             for c in range(j, min(j + 2, d))
         ]
     )
+
+
+@cache
+def moment_places(d: int) -> np.ndarray:
+    """Where the packed moment of each row and column lies, shape (d, d); -1 above the diagonal."""
+    rows, columns = moment_positions(d)
+    places = np.full((d, d), -1)
+    lower = rows >= columns
+    places[rows[lower], columns[lower]] = np.flatnonzero(lower)
+    return places
 
 
 def pack(lower: np.ndarray) -> np.ndarray:
@@ -116,7 +126,7 @@ def triangular_log_density(tile, params, factors, stride, out, scratch):  # type
                 z1 = centred(load(tile, j * m + b + w), params.means, params.means_low, k * d + j)
                 store(scratch, 2 * w * j, z0)
                 store(scratch, 2 * w * j + w, z1)
-            q0, q1 = _squares(scratch, d, factors, k * stride)
+            q0, q1 = squares(scratch, d, factors, k * stride)
             store(out, k * m + b, fma(minimum(q0, huge(q0)), half, constant))
             store(out, k * m + b + w, fma(minimum(q1, huge(q1)), half, constant))
 
@@ -138,11 +148,11 @@ def add_triangular(tile, resp, counts, params, first, second, at, stride, lane, 
                     z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * d + j)
                     store(scratch, j * m + b, z)
             row = lane * n_components + k
-            _add_moments(scratch, d, m, resp, k * m, first, row * d, second, at + k * stride)
+            add_moments(scratch, d, m, resp, k * m, first, row * d, second, at + k * stride)
 
 
 @njit(error_model="numpy")
-def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
+def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
     """Squared lengths of ``L z`` for two vectors of points; L is packed at a flat index.
 
     `z` holds d features x two vectors of points. Four rows of L by two vectors of points stay in
@@ -238,7 +248,7 @@ def _squares(z, d, factor, at):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
+def add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
     """Add ``sum r z`` and the packed lower triangle of ``sum r z z'`` at flat indices.
 
     `z` holds d features x m points and space for four more, `r` is the flat index of the points'

@@ -6,7 +6,13 @@ import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._gaussian import Moments
-from fastem.families._independent import IndependentGaussian, add_independent, independent_log_density
+from fastem.families._independent import (
+    IndependentGaussian,
+    add_incomplete,
+    add_independent,
+    incomplete_log_density,
+    independent_log_density,
+)
 
 __all__ = ["GaussianDiag"]
 
@@ -32,8 +38,27 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
     add_independent(tile, resp, counts, params, stats.first, stats.second, tile.shape[0], 1, lane)
 
 
+class DiagIncomplete(NamedTuple):
+    """Parameters for complete rows, constants of each cell (K, d), log-weights (K,)."""
+
+    complete: DiagKernel
+    offsets: np.ndarray
+    log_weights: np.ndarray
+
+
+@implements(log_density, DiagIncomplete)
+def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    incomplete_log_density(tile, params, out)
+
+
+@implements(add_statistics, DiagIncomplete)
+def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    add_incomplete(tile, resp, counts, params, stats, tile.shape[0], 1, lane)
+
+
 class GaussianDiag(IndependentGaussian):
     kernel_parameters = DiagKernel
+    incomplete_parameters = DiagIncomplete
 
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features)
@@ -44,8 +69,21 @@ class GaussianDiag(IndependentGaussian):
     def products(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a * b
 
+    def precisions_of(self, precisions: np.ndarray, n_components: int) -> np.ndarray:
+        return np.tile(precisions, (n_components, 1))
+
+    def scatter_of(self, matrix: np.ndarray, n_components: int) -> np.ndarray:
+        return np.tile(np.diagonal(matrix), (n_components, 1))
+
+    def prior_degrees(self, dof: float, n_components: int, n_features: int) -> float:
+        return dof + 3
+
+    def restore(self, new: np.ndarray, old: np.ndarray, dead: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        return np.where(dead[:, None] | unseen, old, new)
+
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
-        return second / moments.counts[:, None] - moments.shifts**2 + self.reg_covar
+        scatter = second - moments.weights * moments.shifts**2
+        return np.asarray(scatter / (moments.cells + moments.degrees) + self.reg_covar)
 
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         return covariances

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.families._gaussian import Gaussian, GaussianFamily, Moments
+from fastem.families._conditional import add_conditional, conditional_log_density
+from fastem.families._correlated import CorrelatedGaussian
+from fastem.families._gaussian import GaussianParams, Moments
 from fastem.families._triangular import (
     add_triangular,
     factor_covariances,
@@ -15,6 +17,7 @@ from fastem.families._triangular import (
     triangular_log_density,
     unpack,
 )
+from fastem.tiles import is_complete
 
 __all__ = ["GaussianFull"]
 
@@ -42,8 +45,36 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
     add_triangular(tile, resp, counts, params, stats.first, stats.second, at, stride, lane, scratch)
 
 
-class GaussianFull(GaussianFamily):
+class FullIncomplete(NamedTuple):
+    """Parameters for complete rows, precisions one after the other, places of packed moments (d, d)."""
+
+    complete: FullKernel
+    precisions: np.ndarray
+    places: np.ndarray
+
+
+@implements(log_density, FullIncomplete)
+def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    if is_complete(tile):
+        log_density(tile, params.complete, out, scratch)
+        return
+    stride = params.complete.factors.shape[1]
+    conditional_log_density(tile, params, params.complete.factors, stride, 1, out, scratch)
+
+
+@implements(add_statistics, FullIncomplete)
+def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    if is_complete(tile):
+        add_statistics(tile, resp, counts, params.complete, stats, lane, scratch)
+        return
+    stride = stats.second.shape[2]
+    at = lane * resp.shape[0] * stride
+    add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, stride, 1, lane, scratch)
+
+
+class GaussianFull(CorrelatedGaussian):
     kernel_parameters = FullKernel
+    incomplete_parameters = FullIncomplete
 
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, len(moment_positions(n_features)[0]))
@@ -51,8 +82,17 @@ class GaussianFull(GaussianFamily):
     def covariance_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features, n_features)
 
-    def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
-        return np.tile(np.eye(n_features), (n_components, 1, 1))
+    def precisions_of(self, precisions: np.ndarray, n_components: int) -> np.ndarray:
+        return np.tile(np.diag(precisions), (n_components, 1, 1))
+
+    def scatter_of(self, matrix: np.ndarray, n_components: int) -> np.ndarray:
+        return np.tile(matrix[moment_positions(len(matrix))], (n_components, 1))
+
+    def prior_degrees(self, dof: float, n_components: int, n_features: int) -> float:
+        return dof + n_features + 2
+
+    def inner(self, second: np.ndarray, factors: np.ndarray, n_features: int) -> float:
+        return float(np.sum(unpack(second, n_features) * self.precisions(factors)))
 
     def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
         rows, columns = moment_positions(means.shape[1])
@@ -64,8 +104,11 @@ class GaussianFull(GaussianFamily):
 
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         d = moments.means.shape[1]
-        covariances = unpack(second, d) / moments.counts[:, None, None]
-        covariances -= moments.shifts[:, :, None] * moments.shifts[:, None, :]
+        # divided first, so that large sums lose nothing
+        degrees = (moments.cells + moments.degrees)[:, :, None]
+        weights = moments.weights[:, :, None] / degrees
+        covariances = unpack(second, d) / degrees
+        covariances -= weights * moments.shifts[:, :, None] * moments.shifts[:, None, :]
         covariances.reshape(len(covariances), -1)[:, :: d + 1] += self.reg_covar
         return covariances
 
@@ -93,5 +136,5 @@ class GaussianFull(GaussianFamily):
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features * (n_features + 1) // 2
 
-    def sample(self, params: Gaussian, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+    def sample(self, params: GaussianParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         return rng.multivariate_normal(params.means[k], params.covariances[k], n)

@@ -6,7 +6,13 @@ import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._gaussian import Moments
-from fastem.families._independent import IndependentGaussian, add_independent, independent_log_density
+from fastem.families._independent import (
+    IndependentGaussian,
+    add_incomplete,
+    add_independent,
+    incomplete_log_density,
+    independent_log_density,
+)
 
 __all__ = ["GaussianSpherical"]
 
@@ -32,8 +38,27 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
     add_independent(tile, resp, counts, params, stats.first, stats.second, 1, 0, lane)
 
 
+class SphericalIncomplete(NamedTuple):
+    """Parameters for complete rows, constants of each cell (K, d), log-weights (K,)."""
+
+    complete: SphericalKernel
+    offsets: np.ndarray
+    log_weights: np.ndarray
+
+
+@implements(log_density, SphericalIncomplete)
+def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    incomplete_log_density(tile, params, out)
+
+
+@implements(add_statistics, SphericalIncomplete)
+def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    add_incomplete(tile, resp, counts, params, stats, 1, 0, lane)
+
+
 class GaussianSpherical(IndependentGaussian):
     kernel_parameters = SphericalKernel
+    incomplete_parameters = SphericalIncomplete
 
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components,)
@@ -44,9 +69,22 @@ class GaussianSpherical(IndependentGaussian):
     def products(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.sum(a * b, axis=1))
 
+    def precisions_of(self, precisions: np.ndarray, n_components: int) -> np.ndarray:
+        return np.full(n_components, 1 / np.mean(1 / precisions))
+
+    def scatter_of(self, matrix: np.ndarray, n_components: int) -> np.ndarray:
+        return np.full(n_components, np.trace(matrix) / len(matrix))
+
+    def prior_degrees(self, dof: float, n_components: int, n_features: int) -> float:
+        return dof + 2 + n_features
+
+    def log_scales(self, halves: np.ndarray, n_features: int) -> float:
+        return float(halves.sum()) / n_features
+
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
-        squares = second / moments.counts - np.sum(moments.shifts**2, axis=1)
-        return squares / moments.means.shape[1] + self.reg_covar
+        scatter = second - np.sum(moments.weights * moments.shifts**2, axis=1)
+        cells = np.sum(np.broadcast_to(moments.cells, moments.means.shape), axis=1)
+        return np.asarray(scatter / (cells + moments.degrees) + np.mean(self.reg_covar))
 
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         return np.repeat(covariances[:, None], n_features, axis=1)

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.families._gaussian import Gaussian, GaussianFamily, Moments
+from fastem.families._conditional import add_conditional, conditional_log_density
+from fastem.families._correlated import CorrelatedGaussian
+from fastem.families._gaussian import GaussianParams, Moments
 from fastem.families._triangular import (
     add_triangular,
     factor_covariances,
@@ -15,6 +17,7 @@ from fastem.families._triangular import (
     triangular_log_density,
     unpack,
 )
+from fastem.tiles import is_complete
 
 __all__ = ["GaussianTied"]
 
@@ -41,8 +44,34 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
     add_triangular(tile, resp, counts, params, stats.first, stats.second, at, 0, lane, scratch)
 
 
-class GaussianTied(GaussianFamily):
+class TiedIncomplete(NamedTuple):
+    """Parameters for complete rows, precisions one after the other, places of packed moments (d, d)."""
+
+    complete: TiedKernel
+    precisions: np.ndarray
+    places: np.ndarray
+
+
+@implements(log_density, TiedIncomplete)
+def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    if is_complete(tile):
+        log_density(tile, params.complete, out, scratch)
+        return
+    conditional_log_density(tile, params, params.complete.factor, 0, 0, out, scratch)
+
+
+@implements(add_statistics, TiedIncomplete)
+def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    if is_complete(tile):
+        add_statistics(tile, resp, counts, params.complete, stats, lane, scratch)
+        return
+    at = lane * stats.second.shape[1]
+    add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, 0, 0, lane, scratch)
+
+
+class GaussianTied(CorrelatedGaussian):
     kernel_parameters = TiedKernel
+    incomplete_parameters = TiedIncomplete
     has_own_covariances = False
 
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -51,8 +80,17 @@ class GaussianTied(GaussianFamily):
     def covariance_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_features, n_features)
 
-    def unit_precisions(self, n_components: int, n_features: int) -> np.ndarray:
-        return np.eye(n_features)
+    def precisions_of(self, precisions: np.ndarray, n_components: int) -> np.ndarray:
+        return np.diag(precisions)
+
+    def scatter_of(self, matrix: np.ndarray, n_components: int) -> np.ndarray:
+        return np.asarray(matrix[moment_positions(len(matrix))])
+
+    def prior_degrees(self, dof: float, n_components: int, n_features: int) -> float:
+        return dof + n_features + 1 + n_components
+
+    def inner(self, second: np.ndarray, factors: np.ndarray, n_features: int) -> float:
+        return float(np.sum(unpack(second, n_features) * self.precisions(factors)))
 
     def second_of(self, covariances: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndarray:
         return np.asarray(counts.sum() * covariances[moment_positions(means.shape[1])])
@@ -62,8 +100,8 @@ class GaussianTied(GaussianFamily):
 
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         d = moments.means.shape[1]
-        between = (moments.counts[:, None] * moments.shifts).T @ moments.shifts
-        covariance = (unpack(second, d) - between) / moments.counts.sum()
+        between = (moments.weights * moments.shifts).T @ moments.shifts
+        covariance = (unpack(second, d) - between) / (moments.cells.sum() + moments.degrees)
         covariance.reshape(-1)[:: d + 1] += self.reg_covar
         return covariance
 
@@ -92,5 +130,5 @@ class GaussianTied(GaussianFamily):
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_features * (n_features + 1) // 2
 
-    def sample(self, params: Gaussian, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+    def sample(self, params: GaussianParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         return rng.multivariate_normal(params.means[k], params.covariances, n)

@@ -10,16 +10,17 @@ from numba import njit, prange
 from fastem.dispatch import add_statistics, compile_pass, log_density
 from fastem.elementary import exp, log
 from fastem.family import Family, Maximized
+from fastem.nesting import flat
 from fastem.pace import Pace
 from fastem.simd import claim, fill, fma, lanes, load, maximum, store, total
-from fastem.statistics import add_lanes, zeros
+from fastem.statistics import add_lanes, are_finite, zeros
 from fastem.threads import choose
 from fastem.tiles import fill_tile, n_lanes, n_points, tile_rows
 
-__all__ = ["LabelStatistics", "Mixture", "MixtureModel", "Output", "Shape", "Statistics"]
+__all__ = ["LabelStatistics", "MixtureModel", "MixtureParams", "Output", "Shape", "Statistics"]
 
 
-class Mixture(NamedTuple):
+class MixtureParams(NamedTuple):
     """Parameters of a mixture: weights (K,) and the family's parameters."""
 
     weights: np.ndarray
@@ -32,6 +33,10 @@ class LabelStatistics(NamedTuple):
     log_likelihood: np.ndarray
     weight: np.ndarray
     counts: np.ndarray
+
+
+# What a log-density lacks in a component that a row may not belong to: its exponential is 0.
+FORBIDDEN = 1e6
 
 
 class Workspace(NamedTuple):
@@ -115,12 +120,30 @@ def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # typ
     stats.weight[lane] += total(s)
 
 
+@njit(error_model="numpy")
+def _forbid(allowed, first, resp):  # type: ignore[no-untyped-def]
+    """Log-densities that leave nothing to the components a row may not belong to.
+
+    Each row's largest log-density stays finite, so that it is safe from what is forbidden.
+    """
+    n_components = resp.shape[0]
+    for b in range(min(resp.shape[1], allowed.shape[0] - first)):
+        top = -math.inf
+        for k in range(n_components):
+            if allowed[first + b, k] != 0:
+                top = max(top, resp[k, b])
+        for k in range(n_components):
+            if allowed[first + b, k] == 0:
+                resp[k, b] = top - FORBIDDEN
+
+
 def _make_accumulate(key: str) -> Callable[..., Any]:
-    def accumulate(rows, given, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+    def accumulate(rows, given, allowed, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
         """Sums of some lanes' tiles; tile t of the data belongs to lane ``t % lanes``.
 
-        Responsibilities are those of the parameters, unless they are `given` (rows, K). Workers
-        take the next lane when they are done with one: no core waits for a busy one.
+        Responsibilities are those of the parameters, unless they are `given` (rows, K), among the
+        components that each row is `allowed` (rows, K; none: all). Workers take the next lane when
+        they are done with one: no core waits for a busy one.
         """
         _key = key
         m = n_points(work.tiles)
@@ -143,6 +166,8 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
                     else:
                         fill_tile(rows, weights, t * m, tile, tile_weights)
                         log_density(tile, params, resp, scratch)
+                        if allowed.shape[0] > 0:
+                            _forbid(allowed, t * m, resp)
                         log_likelihood = _normalise(resp, tile_weights)
                     _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane)
                     add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
@@ -231,7 +256,7 @@ class DeathPolicy:
         self.rng = np.random.RandomState(0)
         self.deaths: list[int] = []
 
-    def apply(self, family: Family[Any, Any], params: Mixture, dead: np.ndarray) -> Mixture:
+    def apply(self, family: Family[Any, Any], params: MixtureParams, dead: np.ndarray) -> MixtureParams:
         weights, components = params
         weights = np.where(dead, 0.0, weights)
         for k in np.flatnonzero(dead):
@@ -242,7 +267,7 @@ class DeathPolicy:
             heaviest = int(np.argmax(weights))
             components = family.split(components, int(k), heaviest, self.rng)
             weights[k] = weights[heaviest] = weights[heaviest] / 2
-        return Mixture(weights / weights.sum(), components)
+        return MixtureParams(weights / weights.sum(), components)
 
 
 class Shape(NamedTuple):
@@ -260,50 +285,84 @@ class MixtureModel:
     ----------
     family : Family
     n_components : int
+    weight_prior : float, default=1
+        Concentration of a Dirichlet prior on the weights.
+    held : frozenset of str
+        Parameters that keep their values.
     """
 
-    def __init__(self, family: Family[Any, Any], n_components: int):
+    def __init__(
+        self,
+        family: Family[Any, Any],
+        n_components: int,
+        weight_prior: float = 1.0,
+        held: frozenset[str] = frozenset(),
+    ):
         self.family = family
         self.n_components = n_components
+        self.weight_prior = weight_prior
+        self.held = held
 
-    def accumulate(self, params: Mixture, about: Mixture, shape: Shape) -> "AccumulatePass":
-        """A pass that computes responsibilities by `params`, moments about `about`."""
-        return AccumulatePass(self, params, about, shape)
+    def of(self, family: Family[Any, Any]) -> "MixtureModel":
+        """The same of another family."""
+        return MixtureModel(family, self.n_components, self.weight_prior, self.held)
 
-    def infer(self, params: Mixture, shape: Shape) -> "InferPass":
+    def accumulate(
+        self, params: MixtureParams, about: MixtureParams, shape: Shape, missing: bool = False
+    ) -> "AccumulatePass":
+        """A pass that computes responsibilities by `params`, moments about `about`; cells may be `missing`."""
+        return AccumulatePass(self, params, about, shape, missing)
+
+    def infer(self, params: MixtureParams, shape: Shape, missing: bool = False) -> "InferPass":
         """A pass that writes results of each row."""
-        return InferPass(self, params, params, shape)
+        return InferPass(self, params, params, shape, missing)
 
     def memory(self, shape: Shape) -> int:
         """Bytes that a fit takes beside the data: sums of all lanes, scratch, a few parameters."""
         k, d, m = self.n_components, shape.n_features, tile_rows(shape.dtype)
         lane = self.family.statistics_bytes(k, d)
-        scratch = shape.n_threads * ((d + k) * m + self.family.scratch(d, m)) * shape.dtype.itemsize
+        scratch = shape.n_threads * ((d + k) * m + self.family.scratch(k, d, m)) * shape.dtype.itemsize
         return lane * (n_lanes(lane) + 1) + scratch + 6 * self.family.parameter_bytes(k, d)
 
-    def objective(self, stats: Statistics) -> float:
-        """Mean log-likelihood of a row."""
-        return float(stats.labels.log_likelihood / stats.labels.weight)
+    def with_base(self, stats: Statistics, base: float) -> Statistics:
+        """Statistics with the part of the log-likelihood that kernels leave out."""
+        labels = stats.labels._replace(log_likelihood=stats.labels.log_likelihood + base)
+        return stats._replace(labels=labels)
 
-    def recentre(self, stats: Statistics, about: Mixture, shape: Shape) -> Mixture | None:
+    def objective(self, stats: Statistics, params: MixtureParams) -> float:
+        """Mean log-likelihood of a row, with a share of the parameters' log prior density."""
+        prior = self.family.log_prior(params.components)
+        if self.weight_prior != 1:
+            with np.errstate(divide="ignore"):
+                prior += (self.weight_prior - 1) * float(np.sum(np.log(params.weights)))
+        return float((stats.labels.log_likelihood + prior) / stats.labels.weight)
+
+    def recentre(self, stats: Statistics, about: MixtureParams, shape: Shape) -> MixtureParams | None:
         """A better reference point for the moments, where they lost accuracy."""
+        if "means" in self.held:
+            return None
         components = self.family.recentre(stats.family, stats.labels.counts, about.components, shape.dtype)
         return None if components is None else about._replace(components=components)
 
-    def maximize(self, stats: Statistics, about: Mixture, policy: DeathPolicy) -> Maximized:
+    def maximize(self, stats: Statistics, about: MixtureParams, policy: DeathPolicy) -> Maximized:
         """M-step."""
         counts, weight = stats.labels.counts, float(stats.labels.weight)
         dead = counts <= 10 * np.finfo(np.float64).eps * weight
-        result = self.family.maximize(stats.family, counts, about.components, dead)
-        params = Mixture(counts / counts.sum(), result.params)
+        result = self.family.maximize(stats.family, counts, about.components, dead, self.held)
+        weights = about.weights if "weights" in self.held else self._weights(counts)
+        params = MixtureParams(weights, result.params)
         if dead.any():
             params = policy.apply(self.family, params, dead & (about.weights > 0))
         return Maximized(params, result.slack / weight)
 
-    def about(self, location: np.ndarray) -> Mixture:
-        """Parameters to centre the moments of a first M-step at."""
+    def _weights(self, counts: np.ndarray) -> np.ndarray:
+        expected = np.maximum(counts + self.weight_prior - 1, 0)
+        return np.asarray(expected / expected.sum())
+
+    def about(self, rows: np.ndarray) -> MixtureParams:
+        """Parameters that are alike in all components, to make a first M-step about, from some rows."""
         weights = np.full(self.n_components, 1 / self.n_components)
-        return Mixture(weights, self.family.about(location, self.n_components))
+        return MixtureParams(weights, self.family.about(rows, self.n_components))
 
 
 class _Pass:
@@ -311,12 +370,12 @@ class _Pass:
 
     make: Callable[[str], Callable[..., Any]]
 
-    def __init__(self, model: MixtureModel, params: Mixture, about: Mixture, shape: Shape):
+    def __init__(self, model: MixtureModel, params: MixtureParams, about: MixtureParams, shape: Shape, missing: bool):
         family, k, d = model.family, model.n_components, shape.n_features
         with np.errstate(divide="ignore", under="ignore"):
             log_weights = np.log(params.weights)
-            self.prepared = family.prepare(params.components, about.components, log_weights, shape.dtype)
-        self.twins = compile_pass(type(self).make, family.kernel_parameters)
+            self.prepared = family.prepare(params.components, about.components, log_weights, shape.dtype, missing)
+        self.twins = compile_pass(type(self).make, self.prepared.params)
         self.n_threads = shape.n_threads
         n, m = shape.n_threads, tile_rows(shape.dtype)
         self.work = Workspace(
@@ -324,7 +383,7 @@ class _Pass:
             np.empty((n, m), shape.dtype),
             np.empty((n, k, m), shape.dtype),
             np.empty((n, k)),
-            np.empty((n, family.scratch(d, m)), shape.dtype),
+            np.empty((n, family.scratch(k, d, m)), shape.dtype),
             np.zeros(1, np.int64),
         )
 
@@ -332,37 +391,44 @@ class _Pass:
 class AccumulatePass(_Pass):
     make = staticmethod(_make_accumulate)
 
-    def __init__(self, model: MixtureModel, params: Mixture, about: Mixture, shape: Shape):
-        super().__init__(model, params, about, shape)
+    def __init__(self, model: MixtureModel, params: MixtureParams, about: MixtureParams, shape: Shape, missing: bool):
+        super().__init__(model, params, about, shape, missing)
         k, d = model.n_components, shape.n_features
         n = n_lanes(model.family.statistics_bytes(k, d))
         self.family_stats = model.family.zeros(n, k, d)
         self.stats = zeros(LabelStatistics, n, log_likelihood=(), weight=(), counts=(k,))
-        self._none = np.empty((0, k), shape.dtype)
-        self._none.flags.writeable = False
 
     def add(
-        self, first_row: int, rows: np.ndarray, weights: np.ndarray, pace: Pace, given: np.ndarray | None = None
+        self,
+        first_row: int,
+        rows: np.ndarray,
+        weights: np.ndarray,
+        pace: Pace,
+        given: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
     ) -> None:
         """Add rows, of which the first has number `first_row`, a multiple of a tile's.
 
-        Responsibilities can be `given`, shape (rows, K).
+        Responsibilities can be `given`, shape (rows, K), or only some components be `allowed`,
+        uint8 of the same shape.
         """
-        resp = self._none if given is None else given
+        k = len(self.stats.counts[0])
+        resp = _read_only(np.empty((0, k)) if given is None else given, rows.dtype)
+        masks = _read_only(np.empty((0, k)) if allowed is None else allowed, np.dtype(np.uint8))
         m = tile_rows(rows.dtype)
-        params = self.prepared.params
+        params = flat(self.prepared.params)
         for first, end, lane, last in pace.by_lanes(-(-len(rows) // m), len(self.stats.weight), self.n_threads):
             some = slice(first * m, end * m)
             self.work.next[0] = lane
             with choose(self.twins, self.n_threads) as kernel:
                 kernel(
-                    rows[some], resp[some], weights[some], first_row // m + first, last,
-                    params, self.family_stats, self.stats, self.work,
+                    rows[some], resp[some], masks[some], weights[some], first_row // m + first, last,
+                    params, flat(self.family_stats), self.stats, self.work,
                 )  # fmt: skip
 
     def is_finite(self) -> bool:
-        """Whether all sums are: each cell of the data goes into them."""
-        return all(np.isfinite(field).all() for field in self.family_stats)
+        """Whether all sums are: each cell of complete data goes into them."""
+        return are_finite(self.family_stats)
 
     def finish(self) -> Statistics:
         """The sums over all rows that were added."""
@@ -384,4 +450,10 @@ class InferPass(_Pass):
             part = Output(*(array[some] for array in out))
             self.work.next[0] = 0
             with choose(self.twins, self.n_threads) as kernel:
-                kernel(rows[some], none, self.prepared.params, self.prepared.offset, part, self.work)
+                kernel(rows[some], none, flat(self.prepared.params), self.prepared.offset, part, self.work)
+
+
+def _read_only(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    view = np.ascontiguousarray(array, dtype=dtype).view()
+    view.flags.writeable = False
+    return view

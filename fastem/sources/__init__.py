@@ -20,6 +20,7 @@ from fastem.sources.iterable import IterableSource
 from fastem.sources.npy import NpySource, write_npy
 from fastem.sources.parts import PartsSource
 from fastem.sources.raw import RawSource
+from fastem.sources.response import ResponseSource
 from fastem.sources.zarr import ZarrSource
 
 Columns = Sequence[Any] | None
@@ -31,6 +32,7 @@ __all__ = [
     "FrameSource",
     "NpySource",
     "RawSource",
+    "ResponseSource",
     "RowsSource",
     "Source",
     "block_rows",

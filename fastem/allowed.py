@@ -1,0 +1,81 @@
+"""Which components each row may belong to: labels of some rows, or sets of components."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Allowed"]
+
+
+class Allowed:
+    """The components that rows may belong to, as masks (rows, K) that are made when they are needed.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,) or None
+        Number of each row's mask in the table.
+    table : ndarray of shape (m, K), uint8
+        Masks; without codes, one of each row.
+    """
+
+    def __init__(self, codes: np.ndarray | None, table: np.ndarray):
+        self.codes = codes
+        self.table = np.ascontiguousarray(table, dtype=np.uint8)
+
+    @classmethod
+    def of_labels(cls, labels: Any, n_rows: int, classes: np.ndarray) -> "Allowed":
+        """From a label of each row, -1 unknown, or boolean masks (n, K).
+
+        Parameters
+        ----------
+        labels : array-like
+        n_rows : int
+        classes : ndarray of shape (K,)
+            The label that each component stands for.
+
+        Raises
+        ------
+        ValueError
+            If a row has no component, or a label is none of the classes; it names the row.
+        """
+        given = np.asarray(labels)
+        if given.shape == (n_rows, len(classes)) and given.dtype.kind == "b":
+            empty = ~given.any(axis=1)
+            if empty.any():
+                raise ValueError(f"labels allow no component at all in row {int(np.argmax(empty))}.")
+            return cls(None, given)
+        if given.shape != (n_rows,) or given.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels must be integers of shape ({n_rows},), -1 where unknown, or booleans of shape "
+                f"({n_rows}, {len(classes)}), not {given.dtype} of shape {given.shape}."
+            )
+        known = np.unique(classes)
+        places = np.searchsorted(known, given).clip(max=len(known) - 1)
+        wrong = (given != -1) & (known[places] != given)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(f"labels has {given[row]} in row {row}: classes are {known.tolist()}, or -1 if unknown.")
+        table = np.vstack([np.ones(len(classes), bool), known[:, None] == classes])
+        return cls(np.where(given == -1, 0, places + 1).astype(np.int32), table)
+
+    def __len__(self) -> int:
+        return len(self.table if self.codes is None else self.codes)
+
+    def __getitem__(self, rows: Any) -> "Allowed":
+        if self.codes is None:
+            return Allowed(None, self.table[rows])
+        return Allowed(self.codes[rows], self.table)
+
+    def masks(self, first: int = 0, count: int | None = None) -> np.ndarray:
+        """Read-only masks (count, K) of rows."""
+        some = slice(first, None if count is None else first + count)
+        masks = self.table[some] if self.codes is None else self.table[self.codes[some]]
+        masks = masks.view()
+        masks.flags.writeable = False
+        return masks
+
+    @property
+    def are_known(self) -> np.ndarray:
+        """Rows that may not belong to all components, shape (n,)."""
+        some = np.asarray(~self.table.all(axis=1))
+        return some if self.codes is None else np.asarray(some[self.codes])

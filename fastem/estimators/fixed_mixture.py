@@ -1,0 +1,208 @@
+"""Mixtures of known densities: only the weights are estimated."""
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem.cluster import make_data
+from fastem.em import accumulate
+from fastem.estimators._checks import check_number, check_weights
+from fastem.estimators._fitted import FittedMixture
+from fastem.families.fixed import Fixed, FixedParams
+from fastem.latent.labels import MixtureModel, MixtureParams
+from fastem.memory import available_memory
+from fastem.sources import ArraySource, Source
+
+__all__ = ["FixedMixture"]
+
+
+class FixedMixture(FittedMixture):
+    """Mixture of given densities, of which the weights are estimated, with a certified optimality gap.
+
+    The log-likelihood is concave in the weights. With ``D_k = mean_i f_k(x_i) / f(x_i)`` no weights
+    are better than the present ones by more than ``max_k D_k - 1`` in the mean log-likelihood of
+    a row, so a fit knows how good it is.
+
+    Parameters
+    ----------
+    components : sequence
+        Of each component a function of rows (n, d) that returns log-densities (n,), or an object
+        with such a method `logpdf` (as of scipy.stats) or `score_samples` (as of this library and
+        scikit-learn).
+    tol : float, default=1e-6
+        The fit has converged when the optimality gap is smaller.
+    max_iter : int, default=10000
+        Largest number of iterations.
+    weights_init : array-like of shape (K,), optional
+        Weights to start from, all positive; default: equal ones.
+    random_state : int, RandomState instance or None, default=None
+        Seed of `sample`.
+    n_threads : int, optional
+        Threads to use; default: all that the machine grants.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (K,)
+        The weights; they sum to 1.
+    optimality_gap_ : float
+        What the best weights could add to the mean log-likelihood of a row, at most.
+    log_likelihood_, lower_bounds_, n_iter_, converged_, n_parameters_, fit_seconds_, n_features_in_
+        As in `fastem.GaussianMixture`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.stats import norm
+    >>> from fastem import FixedMixture
+    >>> X = np.r_[np.full(30, -5.0), np.full(70, 5.0)][:, None]
+    >>> FixedMixture([norm(-5), norm(5)]).fit(X).weights_.round(3).tolist()
+    [0.3, 0.7]
+    """
+
+    def __init__(
+        self,
+        components: Sequence[Any],
+        *,
+        tol: float = 1e-6,
+        max_iter: int = 10_000,
+        weights_init: Any = None,
+        random_state: Any = None,
+        n_threads: int | None = None,
+    ):
+        self.components = components
+        self.tol = tol
+        self.max_iter = max_iter
+        self.weights_init = weights_init
+        self.random_state = random_state
+        self.n_threads = n_threads
+
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Estimate the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a row has density 0 under all components, or a density is NaN; it names the row.
+        """
+        check_number("tol", self.tol, Real, 0)
+        check_number("max_iter", self.max_iter, Integral, 1)
+        began = time.perf_counter()
+        weights = self._start()
+        source = self._cached(self._open(X, None, reset=True))
+        data = make_data(source, check_weights(sample_weight, source.n_rows), None, self.n_threads)
+        model, numbers = self._fitted_model(), FixedParams(np.arange(len(weights), dtype=np.float64))
+        bounds: list[float] = []
+        while True:
+            params = MixtureParams(weights, numbers)
+            stats = accumulate(model, params, data, self._shape(source))
+            bounds.append(model.objective(stats, params))
+            shares = stats.labels.counts / stats.labels.weight
+            positive = weights > 0
+            gap = float(np.max(shares[positive] / weights[positive])) - 1
+            if gap < self.tol or len(bounds) > self.max_iter:
+                break
+            weights = shares / shares.sum()
+        self.weights_ = weights
+        self.optimality_gap_ = max(gap, 0.0)
+        self.converged_ = gap < self.tol
+        self.lower_bounds_ = bounds
+        self.lower_bound_ = bounds[-1]
+        self.n_iter_ = len(bounds) - 1
+        self.log_likelihood_ = float(stats.labels.log_likelihood)
+        self.n_parameters_ = len(weights) - 1
+        self.fit_seconds_ = time.perf_counter() - began
+        if not self.converged_:
+            warnings.warn(
+                f"The weights could still gain {gap:.2g} in the mean log-likelihood: increase max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return len(self.components)
+
+    def save(self, path: Any) -> None:
+        """Densities are functions, which no file of fastem holds: keep `weights_`, or use pickle."""
+        raise NotImplementedError("Densities are functions: keep weights_, or use pickle.")
+
+    def _start(self) -> np.ndarray:
+        k = len(self.components)
+        if self.weights_init is None:
+            return np.full(k, 1 / k)
+        weights = np.array(self.weights_init, dtype=np.float64)
+        if weights.shape != (k,) or not (weights > 0).all() or not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+            raise ValueError(f"weights_init must be {k} positive numbers that sum to 1, not {weights}.")
+        return weights
+
+    def _fitted_model(self) -> MixtureModel:
+        return MixtureModel(Fixed(), len(self.components))
+
+    def _fitted(self) -> MixtureParams:
+        return MixtureParams(self.weights_, FixedParams(np.arange(len(self.weights_), dtype=np.float64)))
+
+    def _open(self, X: Any, y: Any, *, reset: bool) -> Source:
+        return _DensitySource(super()._open(X, y, reset=reset), self.components)
+
+    def _cached(self, source: Source) -> Source:
+        """The log-densities in memory, if there is room: they are the same in each iteration."""
+        if source.n_rows * source.n_features * 8 > available_memory() / 4:
+            return source
+        return ArraySource(source.read(0, source.n_rows))
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Densities that are given cannot be drawn from."""
+        raise NotImplementedError("Densities that are given cannot be drawn from.")
+
+
+class _DensitySource(Source):
+    """Log-densities of the rows of another source under each component."""
+
+    def __init__(self, source: Source, components: Sequence[Any]):
+        self.source, self.components = source, components
+        self.n_rows, self.n_features = source.n_rows, len(components)
+        self.dtype = np.dtype(np.float64)
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        with self.source.reading() as fill_rows:
+
+            def fill(first: int, out: np.ndarray) -> None:
+                rows = np.empty((len(out), self.source.n_features), self.source.dtype)
+                fill_rows(first, rows)
+                for k, component in enumerate(self.components):
+                    out[:, k] = np.maximum(_log_density(component, rows, k), -1e30)
+                nowhere = (out <= -1e30).all(axis=1)
+                if nowhere.any():
+                    row = first + int(np.argmax(nowhere))
+                    raise ValueError(f"Row {row} of X has density 0 under all components: add one that covers it.")
+
+            yield fill
+
+
+def _log_density(component: Any, rows: np.ndarray, k: int) -> np.ndarray:
+    function = getattr(component, "logpdf", getattr(component, "score_samples", component))
+    values = np.asarray(function(rows), dtype=np.float64)
+    if values.shape == (len(rows), 1):
+        values = values[:, 0]
+    if values.shape != (len(rows),) or np.isnan(values).any():
+        raise ValueError(f"Component {k} must give log-densities of shape (n,) without NaN, not {values.shape}.")
+    return values

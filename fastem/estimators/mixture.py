@@ -1,0 +1,395 @@
+"""Mixtures of any family, and shortcuts to some of them."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from fastem.em import Data
+from fastem.estimators._checks import check_number
+from fastem.estimators._mixture import BaseMixture
+from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentTDiag, StudentTFull
+from fastem.family import Facts, Family
+from fastem.latent.labels import MixtureModel, MixtureParams
+from fastem.sources import open_source
+
+__all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
+
+_SAMPLE_ROWS = 10_000
+
+
+class Mixture(BaseMixture):
+    """Mixture of components of any family, fitted by expectation-maximization.
+
+    Parameters
+    ----------
+    family : Family
+        Distribution of a component, one of `fastem.families` or one's own.
+    n_components : int, default=1
+        Number of components K.
+    tol : float, default=1e-6
+        The fit has converged when the mean log-likelihood of a row changes by less.
+    max_iter : int, default=500
+        Largest number of iterations of a run.
+    n_init : int, default=1
+        Number of runs; the one with the best log-likelihood is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, callable or array, \
+default='kmeans'
+        Where responsibilities to start from come from. A callable gets ``(X, n_components,
+        random_state)`` and returns responsibilities (n, K) or labels (n,); both can be given as
+        arrays too. Above 50,000 rows, X is a sample of the rows, unless an array is given.
+        Regressions start from random labels.
+    weights_init : array-like of shape (K,), optional
+        Weights to start from.
+    params_init : dict, optional
+        Parameters to start from, such as ``{"rates": ...}``, in the shapes of the attributes.
+    weight_prior : float, default=1
+        Concentration, at least 1, of a Dirichlet prior on the weights; 1 is none.
+    frozen : collection of str, default=()
+        Names of parameters, also ``"weights"``, that keep the values they were given to start
+        from.
+    noise : bool or float, default=False
+        True adds a component that is uniform over the box of the data, a number one with that
+        density everywhere. It is the last one, and its label is -1.
+    component_classes : array-like of shape (K,), optional
+        The class that each component belongs to, several to a class if need be; the `labels` of
+        a fit then name classes.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start and of `sample`.
+    warm_start : bool, default=False
+        Go on from the last fit.
+    verbose, verbose_interval : int
+        As in `fastem.GaussianMixture`.
+    n_threads, n_screen : int, optional
+        As in `fastem.GaussianMixture`.
+    learning_decay, learning_offset : float
+        As in `fastem.GaussianMixture`.
+    callbacks : callable or sequence of callables, optional
+        Called with a `fastem.Iteration` after each iteration; a true result stops the fit.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (K,)
+        Weights of the components; they sum to 1. With noise there is one more.
+    family_ : Family
+        The family with what it took over from the data.
+    rates_, probabilities_, ... : ndarray
+        The family's parameters, by their names.
+    converged_, stop_reason_, n_iter_, lower_bound_, lower_bounds_, log_likelihood_, history_, \
+deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
+        As in `fastem.GaussianMixture`. With a prior, the bounds count its log density too.
+    n_columns_ : int
+        Columns of a row, with the response if there is one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import Poisson
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.poisson(2, (300, 2)), rng.poisson(9, (700, 2))])
+    >>> mixture = Mixture(Poisson(), 2, random_state=0).fit(X)
+    >>> np.sort(mixture.rates_[:, 0]).round().tolist()
+    [2.0, 9.0]
+    """
+
+    def __init__(
+        self,
+        family: Family[Any, Any],
+        n_components: int = 1,
+        *,
+        tol: float = 1e-6,
+        max_iter: int = 500,
+        n_init: int = 1,
+        init_params: Any = "kmeans",
+        weights_init: Any = None,
+        params_init: Any = None,
+        weight_prior: float = 1.0,
+        frozen: Iterable[str] = (),
+        noise: bool | float = False,
+        component_classes: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_threads: int | None = None,
+        n_screen: int | None = None,
+        learning_decay: float = 0.6,
+        learning_offset: float = 2.0,
+        callbacks: Any = None,
+    ):
+        self.family = family
+        self.n_components = n_components
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.params_init = params_init
+        self.weight_prior = weight_prior
+        self.frozen = frozen
+        self.noise = noise
+        self.component_classes = component_classes
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
+        self.n_screen = n_screen
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
+        self.callbacks = callbacks
+
+    # --- results ------------------------------------------------------------------------------
+
+    def predict_class(self, X: Any, y: Any = None) -> np.ndarray:
+        """The most probable class of each row, for components with `component_classes`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), path or open source
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions.
+
+        Returns
+        -------
+        classes : ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        classes = self._classes()
+        known = np.unique(classes)
+        resp = self.predict_proba(X, y)[:, : len(classes)]
+        return np.asarray(known[(resp @ (classes[:, None] == known)).argmax(axis=1)])
+
+    def predict_response(self, X: Any) -> np.ndarray:
+        """The expected response of each row, for components that are regressions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or path
+            Without responses.
+
+        Returns
+        -------
+        response : ndarray of shape (n_samples,)
+            The mean over the components, by their weights.
+        """
+        check_is_fitted(self)
+        family = self.family_
+        if not family.has_response:
+            raise AttributeError(f"{family!r} has no response to predict.")
+        source = open_source(X)
+        if source.n_features != self.n_columns_ - 1:
+            raise ValueError(
+                f"X has {source.n_features} columns; there are {self.n_columns_ - 1} without the response."
+            )
+        params = self._fitted()
+        blocks = [family.responses(params.components, rows) @ params.weights for _, rows in source.blocks()]
+        return np.concatenate(blocks)
+
+    # --- the model ----------------------------------------------------------------------------
+
+    def _has_response(self) -> bool:
+        return bool(self.family.has_response)
+
+    def _make_model(self, data: Data) -> MixtureModel:
+        family = clone(self.family)
+        lows = highs = None
+        if family.is_surveyed or self.noise is not False:
+            survey = data.look(family)
+            lows, highs = survey.lows, survey.highs
+        rows = data.source.take(data.source.sample_rows(_SAMPLE_ROWS))
+        facts = Facts(rows, lows, highs, data.source.names)
+        bound = family.bind(facts)
+        if self.noise is not False:
+            bound = Noise(bound, None if self.noise is True else float(self.noise)).bind(facts)
+        return self._model_of(bound)
+
+    def _model_of(self, family: Family[Any, Any]) -> MixtureModel:
+        return MixtureModel(family, self._n_components(), float(self.weight_prior), frozenset(self.frozen))
+
+    def _fitted_model(self) -> MixtureModel:
+        return self._model_of(self.family_)
+
+    def _n_components(self) -> int:
+        return int(self.n_components) + (self.noise is not False)
+
+    def _n_columns(self) -> int:
+        return int(self.n_columns_)
+
+    def _classes(self) -> np.ndarray:
+        if self.component_classes is None:
+            return np.arange(self._n_components())
+        classes = np.asarray(self.component_classes)
+        if classes.shape != (self.n_components,) or classes.dtype.kind not in "iu" or classes.min() < 0:
+            raise ValueError(f"component_classes must be {self.n_components} integers, not negative.")
+        return np.append(classes, [classes.max() + 1] * (self.noise is not False))
+
+    def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
+        self.weights_ = params.weights
+        self.family_ = model.family
+        for name, value in model.family.attributes(params.components).items():
+            setattr(self, f"{name}_", value)
+
+    def _set_fit(self, model: MixtureModel, fit: Any, n_features: int) -> None:
+        super()._set_fit(model, fit, n_features)
+        self.n_columns_ = n_features
+
+    def _fitted(self) -> MixtureParams:
+        values = {name: getattr(self, f"{name}_") for name in self.family_.attribute_names()}
+        return MixtureParams(np.asarray(self.weights_, dtype=np.float64), self.family_.from_attributes(values))
+
+    def _count_parameters(self, model: MixtureModel, n_features: int) -> int:
+        count = super()._count_parameters(model, n_features)
+        if not self.frozen:
+            return count
+        held = model.family.n_held(frozenset(self.frozen), model.n_components, n_features)
+        return count - held - (model.n_components - 1) * ("weights" in self.frozen)
+
+    def _check_loaded(self) -> None:
+        """Raise ValueError unless parameters and attributes are what a fit could have left."""
+        self._check_parameters()
+        params = self._fitted()
+        self._check_weights(params.weights)
+        self.family_.check_params(params.components, self._n_components(), self.n_columns_)
+        self._check_record()
+
+    # --- parameters to start from -------------------------------------------------------------
+
+    def _needs_responsibilities(self) -> bool:
+        given = set(self.params_init or ())
+        return self.weights_init is None or not self.family.is_given_by(given) or self.noise is not False
+
+    def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
+        given = {name: np.array(value, dtype=np.float64) for name, value in (self.params_init or {}).items()}
+        weights = params.weights if self.weights_init is None else np.array(self.weights_init, dtype=np.float64)  # type: ignore[union-attr]
+        components = model.family.with_values(None if params is None else params.components, given)
+        return MixtureParams(weights, components)
+
+    def _check_start(self, model: MixtureModel, n_features: int) -> None:
+        if self.weights_init is not None:
+            self._check_weights(np.array(self.weights_init, dtype=np.float64))
+        names = set(model.family.attribute_names())
+        unknown = (set(self.params_init or ()) | set(self.frozen)) - names - {"weights"}
+        if unknown:
+            raise ValueError(f"There are no parameters {sorted(unknown)}: {model.family!r} has {sorted(names)}.")
+        missing = set(self.frozen) - set(self.params_init or ()) - {"weights"}
+        if missing or ("weights" in self.frozen and self.weights_init is None):
+            raise ValueError("frozen parameters need values to start from, in params_init or weights_init.")
+        if self.params_init:
+            like = model.family.about(np.zeros((2, n_features)), model.n_components)
+            start = self._override(model, MixtureParams(np.full(model.n_components, 1 / model.n_components), like))
+            model.family.check_params(start.components, model.n_components, n_features)
+
+    def _check_weights(self, weights: np.ndarray) -> None:
+        k = self._n_components()
+        if weights.shape != (k,) or (weights < 0).any() or not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+            raise ValueError(f"The weights must be {k} numbers that are not negative and sum to 1, not {weights}.")
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if not isinstance(self.family, Family):
+            raise TypeError(f"family must be one of fastem.families, such as Poisson(), not {self.family!r}.")
+        check_number("weight_prior", self.weight_prior, Real, 1)
+        if isinstance(self.frozen, str):
+            raise TypeError(f"frozen must be a collection of names, such as {{{self.frozen!r}}}.")
+        if not isinstance(self.noise, bool) and (isinstance(self.noise, Integral) or not self.noise > 0):
+            raise ValueError(f"noise must be True, False or a positive density, not {self.noise!r}.")
+
+
+# --- shortcuts ------------------------------------------------------------------------------------
+
+
+def _with_settings_of(family: Callable[..., Family[Any, Any]]) -> Callable[[type], type]:
+    """Give a class the constructor of `Mixture`, with a family's own settings in place of `family`."""
+
+    def decorate(cls: type) -> type:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        own = [p.replace(kind=keyword) for p in inspect.signature(family).parameters.values()]
+        mine, _, n_components, *common = inspect.signature(Mixture.__init__).parameters.values()
+        signature = inspect.Signature([mine, n_components, *own, *common])
+
+        def __init__(self: Any, *args: Any, **settings: Any) -> None:
+            given = signature.bind(self, *args, **settings)
+            given.apply_defaults()
+            for name, value in list(given.arguments.items())[1:]:
+                setattr(self, name, value)
+
+        __init__.__signature__ = signature  # type: ignore[attr-defined]  # scikit-learn reads it
+        names = [p.name for p in own]
+        cls.__init__ = __init__  # type: ignore[misc]
+        cls.family = property(lambda self: family(**{name: getattr(self, name) for name in names}))  # type: ignore[attr-defined]
+        return cls
+
+    return decorate
+
+
+@_with_settings_of(Poisson)
+class PoissonMixture(Mixture):
+    """Mixture of Poisson distributions: `Mixture` of `fastem.families.Poisson`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import PoissonMixture
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.poisson(2, (300, 2)), rng.poisson(9, (700, 2))])
+    >>> np.sort(PoissonMixture(2, random_state=0).fit(X).weights_).round(1).tolist()
+    [0.3, 0.7]
+    """
+
+
+@_with_settings_of(Bernoulli)
+class BernoulliMixture(Mixture):
+    """Mixture of products of Bernoulli distributions: `Mixture` of `fastem.families.Bernoulli`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import BernoulliMixture
+    >>> X = np.repeat([[1, 1, 0], [0, 0, 1]], 50, axis=0)
+    >>> BernoulliMixture(2, random_state=0).fit(X).weights_.tolist()
+    [0.5, 0.5]
+    """
+
+
+@_with_settings_of(Categorical)
+class LatentClass(Mixture):
+    """Latent class analysis: `Mixture` of `fastem.families.Categorical`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import LatentClass
+    >>> X = np.repeat([[0, 2, 1], [1, 0, 1]], 50, axis=0)
+    >>> LatentClass(2, random_state=0).fit(X).weights_.tolist()
+    [0.5, 0.5]
+    """
+
+
+def _student_t(
+    covariance_type: str = "full", dofs: float | None = None, shared_dofs: bool = False, reg_covar: float = 1e-6
+) -> Family[Any, Any]:
+    kinds = {"full": StudentTFull, "diag": StudentTDiag}
+    if covariance_type not in kinds:
+        raise ValueError(f"covariance_type must be one of {', '.join(kinds)}, not {covariance_type!r}.")
+    return kinds[covariance_type](dofs, shared_dofs, reg_covar)
+
+
+@_with_settings_of(_student_t)
+class StudentTMixture(Mixture):
+    """Mixture of multivariate t distributions: `Mixture` of `fastem.families.StudentT`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import StudentTMixture
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.standard_t(3, (300, 2)) - 9, rng.standard_t(3, (700, 2)) + 9])
+    >>> np.sort(StudentTMixture(2, random_state=0).fit(X).weights_).round(1).tolist()
+    [0.3, 0.7]
+    """

@@ -1,0 +1,41 @@
+"""What values cells may have, and functions of counts."""
+
+import numpy as np
+from scipy.special import gammaln
+
+__all__ = ["check_counts", "check_values", "log_factorial", "positive_prior"]
+
+_TABLE = gammaln(np.arange(2048) + 1.0)
+
+
+def check_values(rows: np.ndarray, first_row: int, wrong: np.ndarray, wanted: str) -> None:
+    """Raise ValueError that names the first cell in the mask `wrong`, unless there is none or it is missing."""
+    if not wrong.any():
+        return
+    wrong &= ~np.isnan(rows)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(f"Input X contains {rows[row, column]:g} in row {first_row + row}, column {column}: {wanted}.")
+
+
+def check_counts(rows: np.ndarray, first_row: int) -> None:
+    """Raise ValueError that names the first cell that is no whole number, or negative."""
+    check_values(rows, first_row, ~((rows >= 0) & (rows == np.floor(rows))), "counts are whole numbers from 0 on")
+
+
+def log_factorial(counts: np.ndarray) -> np.ndarray:
+    """``log x!`` of whole numbers; 0 where they are missing."""
+    counts = np.nan_to_num(counts, nan=0.0)
+    if counts.size and counts.max() < len(_TABLE):
+        return np.asarray(_TABLE[counts.astype(np.intp)])
+    return np.asarray(gammaln(counts.astype(np.float64) + 1.0))
+
+
+def positive_prior(prior: tuple[float, float] | None) -> tuple[float, float]:
+    """Shape and rate of a gamma prior; (1, 0) if there is none."""
+    if prior is None:
+        return 1.0, 0.0
+    shape, rate = prior
+    if not (shape >= 1 and rate >= 0):
+        raise ValueError(f"prior must be a shape of at least 1 and a rate of at least 0, not {prior!r}.")
+    return float(shape), float(rate)

@@ -1,0 +1,172 @@
+"""Families whose log-density is linear in two functions of each cell, such as x and log x.
+
+A tile is expanded to the rows of both functions and a row of 1 where the cell is there, all 0 where
+it is missing; then everything is as for linear families.
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.elementary import log
+from fastem.families._linear import add_sums, linear_log_density
+from fastem.family import Family, Maximized, Prepared
+from fastem.simd import fill, huge, lanes, load, store, where_greater
+from fastem.statistics import zeros
+from fastem.tiles import n_points
+
+__all__ = ["ExpandedFamily", "PositiveKernel", "UnitKernel", "newton"]
+
+
+class PositiveKernel(NamedTuple):
+    """Slopes of x, log x and 1 (K, 3 d), log-weights (K,)."""
+
+    slopes: np.ndarray
+    constants: np.ndarray
+
+
+class UnitKernel(NamedTuple):
+    """Slopes of log x, log (1 - x) and 1 (K, 3 d), log-weights (K,)."""
+
+    slopes: np.ndarray
+    constants: np.ndarray
+
+
+class ExpandedStatistics(NamedTuple):
+    """Sums of r times both functions and 1, of the cells that are there (K, 3 d)."""
+
+    sums: np.ndarray
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def _expand_positive(tile, x):  # type: ignore[no-untyped-def]
+    w = lanes(tile)
+    size = tile.shape[0] * n_points(tile)
+    zero = fill(load(tile, 0), 0.0)
+    one = fill(zero, 1.0)
+    for b in range(0, size, w):
+        cell = load(tile, b)
+        lowest = zero - huge(cell)
+        store(x, b, where_greater(cell, lowest, cell, zero))
+        store(x, size + b, where_greater(cell, lowest, log(cell), zero))
+        store(x, 2 * size + b, where_greater(cell, lowest, one, zero))
+
+
+@njit(error_model="numpy")
+def _expand_unit(tile, x):  # type: ignore[no-untyped-def]
+    w = lanes(tile)
+    size = tile.shape[0] * n_points(tile)
+    zero = fill(load(tile, 0), 0.0)
+    one = fill(zero, 1.0)
+    for b in range(0, size, w):
+        cell = load(tile, b)
+        lowest = zero - huge(cell)
+        store(x, b, where_greater(cell, lowest, log(cell), zero))
+        store(x, size + b, where_greater(cell, lowest, log(one - cell), zero))
+        store(x, 2 * size + b, where_greater(cell, lowest, one, zero))
+
+
+@implements(log_density, PositiveKernel)
+def _positive_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    _expand_positive(tile, scratch)
+    linear_log_density(scratch, 3 * tile.shape[0], params.slopes, params.constants, out)
+
+
+@implements(add_statistics, PositiveKernel)
+def _add_positive(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    _expand_positive(tile, scratch)
+    add_sums(scratch, 3 * tile.shape[0], resp, counts, stats.sums, lane)
+
+
+@implements(log_density, UnitKernel)
+def _unit_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    _expand_unit(tile, scratch)
+    linear_log_density(scratch, 3 * tile.shape[0], params.slopes, params.constants, out)
+
+
+@implements(add_statistics, UnitKernel)
+def _add_unit(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    _expand_unit(tile, scratch)
+    add_sums(scratch, 3 * tile.shape[0], resp, counts, stats.sums, lane)
+
+
+# --- the base ---------------------------------------------------------------------------------
+
+
+class ExpandedFamily(Family[Any, ExpandedStatistics]):
+    """Base of families of independent cells with two parameters each, both of shape (K, d)."""
+
+    is_surveyed = True
+    kernel_parameters: ClassVar[type]
+
+    @abstractmethod
+    def natural(self, params: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Slopes of both functions and constants of each cell, all (K, d)."""
+
+    @abstractmethod
+    def expectations(self, params: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Expected values of both functions, both (K, d)."""
+
+    @abstractmethod
+    def estimate(self, one: np.ndarray, two: np.ndarray, about: Any, held: frozenset[str]) -> Any:
+        """Parameters from the means of both functions, both (K, d)."""
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> ExpandedStatistics:
+        return zeros(ExpandedStatistics, lanes, sums=(n_components, 3 * n_features))
+
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return 3 * n_features * tile_rows
+
+    def prepare(
+        self, params: Any, about: Any, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool
+    ) -> Prepared:
+        offset = float(log_weights.max())
+        slopes = np.hstack(self.natural(params)).astype(dtype)
+        return Prepared(self.kernel_parameters(slopes, (log_weights - offset).astype(dtype)), offset)
+
+    def maximize(
+        self, stats: ExpandedStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
+    ) -> Maximized:
+        one, two, cells = np.split(stats.sums, 3, axis=1)
+        seen = cells > 1e-12 * counts.sum()
+        weights = np.where(seen, cells, 1.0)
+        now = self.expectations(about)
+        means = (np.where(seen, sums / weights, old) for sums, old in zip((one, two), now, strict=True))
+        new = self.estimate(*means, about, held)
+        kept = type(new)(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
+        return Maximized(self.keep(kept, about, dead, held))
+
+    def expected(self, params: Any, counts: np.ndarray) -> ExpandedStatistics:
+        one, two = self.expectations(params)
+        return ExpandedStatistics(counts[:, None] * np.hstack([one, two, np.ones_like(one)]))
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return 2 * n_components * n_features
+
+    def displace(self, params: Any, k: int, rng: np.random.RandomState) -> Any:
+        fields = [field.copy() for field in params]
+        fields[0][k] *= np.exp(0.5 * rng.standard_normal(fields[0].shape[1]))
+        return type(params)(*fields)
+
+    def check_params(self, params: Any, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        for name, value in params._asdict().items():
+            if (value <= 0).any():
+                raise ValueError(f"The parameter {name!r} must be positive.")
+
+
+def newton(value: np.ndarray, step: Any) -> np.ndarray:
+    """Fixed point of Newton steps ``step(x) -> x`` on positive numbers; too long ones are cut."""
+    for _ in range(100):
+        new = np.clip(step(value), value / 4, value * 4)
+        done = np.max(np.abs(new - value) / value) < 1e-14
+        value = new
+        if done:
+            break
+    return value

@@ -1,0 +1,92 @@
+"""What regressions share: the last column is a response, the others are what it depends on."""
+
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from fastem.families._domain import check_values
+from fastem.families._gaussian import column_moments, in_two_parts
+from fastem.family import Facts, Family
+
+__all__ = ["Bounds", "RegressionFamily", "centred_intercepts", "centres"]
+
+
+class Bounds(NamedTuple):
+    """Centre and least and largest values of the columns, each (d,)."""
+
+    centre: np.ndarray
+    lows: np.ndarray
+    highs: np.ndarray
+
+
+class RegressionFamily(Family[Any, Any]):
+    """Base of regressions: ``fit(X, y)``, or with the response as the last column of X.
+
+    Moments are taken about the columns' means. A missing response says nothing about its row's
+    component; nothing else may be missing.
+    """
+
+    is_surveyed: ClassVar[bool] = True
+    has_response: ClassVar[bool] = True
+    bounds: Any
+
+    def bind(self, facts: Facts) -> Self:
+        assert facts.lows is not None
+        if facts.rows.shape[1] < 2:
+            raise ValueError("A regression needs a column beside the response: fit(X, y), or a last column of X.")
+        bounds = np.array(Bounds(column_moments(facts.rows)[0], facts.lows, facts.highs))
+        bound: Self = type(self)(**{**self.get_params(deep=False), "bounds": bounds})
+        return bound
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        wrong = np.isnan(rows[:, :-1])
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"Input X contains NaN in row {first_row + row}, column {column}: only responses may be missing."
+            )
+        self.check_response(rows[:, -1:], first_row)
+
+    def check_response(self, response: np.ndarray, first_row: int) -> None:
+        """Raise ValueError that names the first response that the family does not take."""
+        check_values(response, first_row, np.isinf(response), "responses must be finite")
+
+    def start_features(self, rows: np.ndarray) -> None:
+        return None
+
+    def responses(self, params: Any, rows: np.ndarray) -> np.ndarray:
+        """Expected responses to rows without response, shape (n, K)."""
+        raise NotImplementedError
+
+    def predictors(self, params: Any, rows: np.ndarray) -> np.ndarray:
+        """Linear predictors of rows without response, shape (n, K)."""
+        return np.asarray(rows @ params.coefs.T + params.intercepts)
+
+    def draw_columns(self, n: int, rng: np.random.RandomState) -> np.ndarray:
+        """Columns beside the response, for `sample`: uniform over the box of the data."""
+        bounds = Bounds(*self.bounds)
+        return rng.uniform(bounds.lows[:-1], bounds.highs[:-1], size=(n, len(bounds.centre) - 1))
+
+    def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
+        filled = rows.copy()
+        fitted = self.responses(params, rows[:, :-1])[:, k]
+        filled[:, -1] = fitted if rng is None else self.draw(params, k, rows[:, :-1], rng)
+        return np.where(np.isnan(rows), filled, rows)
+
+    def draw(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+        """Responses of component k to rows without response."""
+        raise NotImplementedError
+
+    def sample(self, params: Any, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        rows = self.draw_columns(n, rng)
+        return np.column_stack([rows, self.draw(params, k, rows, rng)])
+
+
+def centres(bounds: Any, n_components: int, n_columns: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of so many columns, alike in all components (K, n), in two parts."""
+    return in_two_parts(np.tile(Bounds(*bounds).centre[:n_columns], (n_components, 1)), dtype)
+
+
+def centred_intercepts(params: Any, bounds: Any) -> np.ndarray:
+    """Intercepts (K,) for columns about their centres."""
+    return np.asarray(params.intercepts + params.coefs @ Bounds(*bounds).centre[:-1])

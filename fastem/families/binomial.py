@@ -1,0 +1,127 @@
+"""Binomial and Bernoulli distributions of independent columns."""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.families._domain import check_counts, check_values, log_factorial
+from fastem.families._linear import LinearFamily, safe_log
+
+__all__ = ["Bernoulli", "Binomial"]
+
+
+class ProbabilityParams(NamedTuple):
+    """Probabilities (K, d)."""
+
+    probabilities: np.ndarray
+
+
+class _Successes(LinearFamily):
+    """Numbers of successes in some trials."""
+
+    parameters = ProbabilityParams
+    prior: float
+
+    @abstractmethod
+    def _n_trials(self) -> np.ndarray:
+        """Trials of each column, or of all."""
+
+    def natural(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray]:
+        failures = safe_log(1 - params.probabilities)
+        return safe_log(params.probabilities) - failures, self._n_trials() * failures
+
+    def about(self, rows: np.ndarray, n_components: int) -> ProbabilityParams:
+        return ProbabilityParams(np.full((n_components, rows.shape[1]), 0.5))
+
+    def estimate(self, sums: np.ndarray, cells: np.ndarray) -> ProbabilityParams:
+        extra = self.prior - 1
+        return ProbabilityParams(np.clip((sums + extra) / (self._n_trials() * cells + 2 * extra), 0, 1))
+
+    def log_prior(self, params: ProbabilityParams) -> float:
+        p = params.probabilities
+        return float((self.prior - 1) * np.sum(safe_log(p) + safe_log(1 - p))) if self.prior != 1 else 0.0
+
+    def displace(self, params: ProbabilityParams, k: int, rng: np.random.RandomState) -> ProbabilityParams:
+        p = params.probabilities.copy()
+        inner = np.clip(p[k], 0.01, 0.99)
+        p[k] = 1 / (1 + (1 / inner - 1) * np.exp(0.5 * rng.standard_normal(p.shape[1])))
+        return ProbabilityParams(p)
+
+    def check_params(self, params: ProbabilityParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        if (params.probabilities < 0).any() or (params.probabilities > 1).any():
+            raise ValueError("The parameter 'probabilities' must lie between 0 and 1.")
+
+    def sample(self, params: ProbabilityParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        p = params.probabilities[k]
+        trials = np.broadcast_to(self._n_trials(), p.shape).astype(np.int64)
+        return rng.binomial(trials, p, size=(n, len(p))).astype(np.float64)
+
+    def means(self, params: ProbabilityParams) -> np.ndarray:
+        return np.asarray(self._n_trials() * params.probabilities)
+
+
+class Bernoulli(_Successes):
+    """Bernoulli distributions: 1 with a probability, else 0, in each column.
+
+    Parameters
+    ----------
+    prior : float, default=1
+        Both concentrations of a beta prior on the probabilities, at least 1; 1 is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import Bernoulli
+    >>> Mixture(Bernoulli()).fit(np.array([[1], [0], [1], [1]])).probabilities_.tolist()
+    [[0.75]]
+    """
+
+    def __init__(self, prior: float = 1.0):
+        self.prior = prior
+
+    def _n_trials(self) -> np.ndarray:
+        return np.array(1.0)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        check_values(rows, first_row, (rows != 0) & (rows != 1), "the values must be 0 or 1")
+
+
+class Binomial(_Successes):
+    """Binomial distributions: the successes among a known number of trials, in each column.
+
+    Parameters
+    ----------
+    trials : int or array-like of shape (d,)
+        Number of trials, of all columns or of each.
+    prior : float, default=1
+        Both concentrations of a beta prior on the probabilities, at least 1; 1 is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import Binomial
+    >>> Mixture(Binomial(10)).fit(np.array([[2], [4]])).probabilities_.round(6).tolist()
+    [[0.3]]
+    """
+
+    def __init__(self, trials: Any, prior: float = 1.0):
+        self.trials = trials
+        self.prior = prior
+
+    def _n_trials(self) -> np.ndarray:
+        return np.asarray(self.trials, dtype=np.float64)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        trials = self._n_trials()
+        if trials.shape not in ((), (rows.shape[1],)) or not (trials >= 1).all() or (trials % 1 != 0).any():
+            raise ValueError(f"trials must be a whole number from 1 on, or one of each column, not {self.trials!r}.")
+        check_counts(rows, first_row)
+        check_values(rows, first_row, rows > trials, "there cannot be more successes than trials")
+
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        trials = np.where(np.isnan(rows), 0, self._n_trials())
+        return (log_factorial(trials) - log_factorial(rows) - log_factorial(trials - np.nan_to_num(rows))).sum(axis=1)

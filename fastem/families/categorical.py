@@ -1,0 +1,178 @@
+"""Categorical distributions of independent columns: latent class analysis."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from fastem.families._domain import check_values
+from fastem.families._linear import safe_log
+from fastem.families._lookup import LookupKernel, LookupStatistics, lookup_scratch, prepare_lookup, zero_tables
+from fastem.family import Facts, Family, Maximized, Prepared
+
+__all__ = ["Categorical"]
+
+_MOST_FEATURES = 500  # of k-means
+
+
+class CategoricalParams(NamedTuple):
+    """Probabilities of all columns' levels, one column after the other (K, sum of levels)."""
+
+    probabilities: np.ndarray
+
+
+class Categorical(Family[CategoricalParams, LookupStatistics]):
+    """Categorical distributions: each column has levels, coded 0, 1, 2, ...
+
+    A mixture of them is a latent class model (Lazarsfeld and Henry 1968). As an attribute of a
+    fit, `probabilities_` is a list of arrays (K, levels), one of each column.
+
+    Parameters
+    ----------
+    levels : sequence of int, optional
+        Number of levels of each column; default: one more than the largest code in the data.
+    prior : float, default=1
+        Concentration of a Dirichlet prior on the probabilities, at least 1; 1 is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import Categorical
+    >>> Mixture(Categorical()).fit(np.array([[0], [2], [2], [1]])).probabilities_[0].tolist()
+    [[0.25, 0.25, 0.5]]
+    """
+
+    parameters = CategoricalParams
+    is_surveyed = True
+
+    def __init__(self, levels: Sequence[int] | None = None, prior: float = 1.0):
+        self.levels = levels
+        self.prior = prior
+
+    # --- data ---------------------------------------------------------------------------------
+
+    def bind(self, facts: Facts) -> Self:
+        assert facts.highs is not None
+        found = np.maximum(facts.highs, 0).astype(np.int64) + 1
+        if self.levels is None:
+            return type(self)([int(n) for n in found], self.prior)
+        given = [int(n) for n in self.levels]
+        if len(given) != len(found):
+            raise ValueError(f"levels has {len(given)} numbers for {len(found)} columns.")
+        return type(self)(given, self.prior)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        wrong = ~((rows >= 0) & (rows < 1e6) & (rows == np.floor(rows)))
+        check_values(rows, first_row, wrong, "levels are coded by whole numbers from 0 on")
+        if self.levels is not None and len(self.levels) == rows.shape[1]:
+            check_values(rows, first_row, rows >= np.array(self.levels), f"the columns have {list(self.levels)} levels")
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        levels = self._levels()
+        if sum(levels) > _MOST_FEATURES:
+            return rows
+        hot = [
+            np.where(np.isnan(x), np.nan, x == level) for x, n in zip(rows.T, levels, strict=True) for level in range(n)
+        ]
+        return np.stack(hot, axis=1).astype(rows.dtype)
+
+    def _levels(self) -> list[int]:
+        assert self.levels is not None
+        return [int(n) for n in self.levels]
+
+    def _split(self, table: np.ndarray) -> list[np.ndarray]:
+        """Columns of a table (K, sum of levels) that belong together."""
+        return np.split(table, np.cumsum(self._levels())[:-1], axis=1)
+
+    # --- statistics ---------------------------------------------------------------------------
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
+        return zero_tables(lanes, sum(self._levels()), n_components)
+
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return lookup_scratch(tile_rows)
+
+    def prepare(
+        self,
+        params: CategoricalParams,
+        about: CategoricalParams,
+        log_weights: np.ndarray,
+        dtype: np.dtype[Any],
+        missing: bool,
+    ) -> Prepared:
+        return prepare_lookup(LookupKernel, safe_log(params.probabilities).T, self._levels(), log_weights, dtype)
+
+    def expected(self, params: CategoricalParams, counts: np.ndarray) -> LookupStatistics:
+        stats = zero_tables(1, sum(self._levels()), len(counts))
+        stats.table[0, :, : len(counts)] = (counts[:, None] * params.probabilities).T
+        return LookupStatistics(stats.table[0])
+
+    # --- parameters ---------------------------------------------------------------------------
+
+    def about(self, rows: np.ndarray, n_components: int) -> CategoricalParams:
+        even = np.concatenate([np.full(n, 1 / n) for n in self._levels()])
+        return CategoricalParams(np.tile(even, (n_components, 1)))
+
+    def maximize(
+        self,
+        stats: LookupStatistics,
+        counts: np.ndarray,
+        about: CategoricalParams,
+        dead: np.ndarray,
+        held: frozenset[str],
+    ) -> Maximized:
+        expected = stats.table[:, : len(counts)].T + (self.prior - 1)
+        columns = []
+        for sums, old in zip(self._split(expected), self._split(about.probabilities), strict=True):
+            totals = sums.sum(axis=1, keepdims=True)
+            columns.append(np.divide(sums, totals, out=old.copy(), where=totals > 1e-12 * counts.sum()))
+        return Maximized(self.keep(CategoricalParams(np.hstack(columns)), about, dead, held))
+
+    def log_prior(self, params: CategoricalParams) -> float:
+        return float((self.prior - 1) * np.sum(safe_log(params.probabilities))) if self.prior != 1 else 0.0
+
+    def displace(self, params: CategoricalParams, k: int, rng: np.random.RandomState) -> CategoricalParams:
+        moved = params.probabilities.copy()
+        moved[k] *= np.exp(0.5 * rng.standard_normal(moved.shape[1]))
+        for column in self._split(moved):
+            column[k] /= column[k].sum()
+        return CategoricalParams(moved)
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return n_components * sum(n - 1 for n in self._levels())
+
+    def check_params(self, params: CategoricalParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        sums = np.array([column.sum(axis=1) for column in self._split(params.probabilities)])
+        if (params.probabilities < 0).any() or not np.allclose(sums, 1):
+            raise ValueError("The parameter 'probabilities' must not be negative and sum to 1 in each column.")
+
+    def attributes(self, params: CategoricalParams) -> dict[str, Any]:
+        return {"probabilities": [column.copy() for column in self._split(params.probabilities)]}
+
+    def from_attributes(self, values: dict[str, Any]) -> CategoricalParams:
+        given = values["probabilities"]
+        if isinstance(given, np.ndarray) and given.ndim == 2:
+            return CategoricalParams(given.astype(np.float64))
+        return CategoricalParams(np.hstack([np.asarray(column, dtype=np.float64) for column in given]))
+
+    def with_values(self, params: CategoricalParams | None, values: dict[str, Any]) -> CategoricalParams:
+        if "probabilities" in values:
+            return self.from_attributes(values)
+        assert params is not None
+        return params
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def sample(self, params: CategoricalParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        columns = self._split(params.probabilities)
+        return np.stack([rng.choice(p.shape[1], size=n, p=p[k]) for p in columns], axis=1).astype(np.float64)
+
+    def complete(
+        self, params: CategoricalParams, k: int, rows: np.ndarray, rng: np.random.RandomState | None
+    ) -> np.ndarray:
+        if rng is not None:
+            return super().complete(params, k, rows, rng)
+        modes = np.array([column[k].argmax() for column in self._split(params.probabilities)])
+        return np.where(np.isnan(rows), modes, rows)

@@ -1,0 +1,274 @@
+"""Linear regressions with Gaussian errors."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._gaussian import LOG_2PI, centred
+from fastem.families._regression import Bounds, RegressionFamily, centred_intercepts, centres
+from fastem.families._triangular import add_triangular, moment_positions, unpack
+from fastem.family import DegenerateError, Maximized, Prepared
+from fastem.simd import fill, fma, huge, lanes, load, minimum, splat, store, total, where_greater
+from fastem.statistics import zeros
+from fastem.tiles import n_points
+
+__all__ = ["LinearRegression"]
+
+
+class LinearRegressionKernel(NamedTuple):
+    """Centres of all columns in two parts (K, d); slopes (K, d - 1), intercepts, constants, roots of
+    precisions and log-weights, all (K,).
+    """
+
+    centres: np.ndarray
+    centres_low: np.ndarray
+    slopes: np.ndarray
+    intercepts: np.ndarray
+    constants: np.ndarray
+    roots: np.ndarray
+    log_weights: np.ndarray
+
+
+class LinearRegressionStatistics(NamedTuple):
+    """Moments of all columns about their centres, sums of r where the response is missing (K,)."""
+
+    first: np.ndarray
+    second: np.ndarray
+    absent: np.ndarray
+
+
+class LinearRegressionParams(NamedTuple):
+    """Coefficients (K, d - 1), intercepts (K,), variances of the errors (K,)."""
+
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    variances: np.ndarray
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@implements(log_density, LinearRegressionKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    d = tile.shape[0]
+    w = lanes(tile)
+    m = n_points(tile)
+    for k in range(out.shape[0]):
+        constant = splat(params.constants, k)
+        half = fill(constant, -0.5)
+        zero = fill(constant, 0.0)
+        for b in range(0, m, w):
+            y = load(tile, (d - 1) * m + b)
+            s = centred(y, params.centres, params.centres_low, k * d + d - 1) - splat(params.intercepts, k)
+            for j in range(d - 1):
+                z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * d + j)
+                s = s - splat(params.slopes, k * (d - 1) + j) * z
+            s = s * splat(params.roots, k)
+            value = fma(minimum(s * s, huge(s)), half, constant)
+            store(out, k * m + b, where_greater(y, zero - huge(y), value, splat(params.log_weights, k)))
+
+
+@implements(add_statistics, LinearRegressionKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    d = tile.shape[0]
+    m = n_points(tile)
+    n_components = resp.shape[0]
+    filled = scratch[: d * m].reshape(d, m)
+    weighted = scratch[d * m : (d + n_components) * m].reshape(n_components, m)
+    _fill_responses(tile, resp, filled, weighted, stats.absent, lane)
+    stride = stats.second.shape[2]
+    at = lane * n_components * stride
+    rest = scratch[(d + n_components) * m :]
+    add_triangular(filled, weighted, counts, params, stats.first, stats.second, at, stride, lane, rest)
+
+
+@njit(error_model="numpy")
+def _fill_responses(tile, resp, filled, weighted, absent, lane):  # type: ignore[no-untyped-def]
+    """The tile with 0 for missing responses, and responsibilities of 0 there, whose sums are added up."""
+    d = tile.shape[0]
+    w = lanes(tile)
+    m = n_points(tile)
+    zero = fill(load(tile, 0), 0.0)
+    for b in range(0, (d - 1) * m, w):
+        store(filled, b, load(tile, b))
+    last = (d - 1) * m
+    for b in range(0, m, w):
+        y = load(tile, last + b)
+        store(filled, last + b, where_greater(y, zero - huge(y), y, zero))
+    for k in range(resp.shape[0]):
+        missing = zero
+        for b in range(0, m, w):
+            y = load(tile, last + b)
+            r = load(resp, k * m + b)
+            here = where_greater(y, zero - huge(y), r, zero)
+            store(weighted, k * m + b, here)
+            missing = missing + (r - here)
+        absent[lane, k] += total(missing)
+
+
+class LinearRegression(RegressionFamily):
+    """Linear regressions: ``y = intercept + coef . x`` with Gaussian errors.
+
+    One pass gives the moments of all columns, from which an M-step solves the normal equations.
+
+    Parameters
+    ----------
+    fit_intercept : bool, default=True
+        Whether there is an intercept.
+    reg_variance : float, default=1e-9
+        Added to the variances of the errors, relative to the variance of the response.
+    bounds : array, optional
+        Centre and range of the columns; set when data are met.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import LinearRegression
+    >>> x = np.arange(10.0)[:, None]
+    >>> Mixture(LinearRegression()).fit(x, 3 * x[:, 0] + 1).coefs_.round(6).tolist()
+    [[3.0]]
+    """
+
+    parameters = LinearRegressionParams
+
+    def __init__(self, fit_intercept: bool = True, reg_variance: float = 1e-9, bounds: Any = None):
+        self.fit_intercept = fit_intercept
+        self.reg_variance = reg_variance
+        self.bounds = bounds
+
+    # --- statistics ---------------------------------------------------------------------------
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> LinearRegressionStatistics:
+        return zeros(
+            LinearRegressionStatistics,
+            lanes,
+            first=(n_components, n_features),
+            second=(n_components, len(moment_positions(n_features)[0])),
+            absent=(n_components,),
+        )
+
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return (2 * n_features + 4 + n_components) * tile_rows
+
+    def prepare(
+        self,
+        params: LinearRegressionParams,
+        about: LinearRegressionParams,
+        log_weights: np.ndarray,
+        dtype: np.dtype[Any],
+        missing: bool,
+    ) -> Prepared:
+        k, d = len(params.coefs), params.coefs.shape[1] + 1
+        constants = log_weights - 0.5 * LOG_2PI - 0.5 * np.log(params.variances)
+        offset = float(constants.max())
+        intercepts = centred_intercepts(params, self.bounds) - Bounds(*self.bounds).centre[-1]
+        fields = (params.coefs, intercepts, constants - offset, params.variances**-0.5, log_weights - offset)
+        kernel = LinearRegressionKernel(
+            *centres(self.bounds, k, d, dtype), *(np.ascontiguousarray(field, dtype) for field in fields)
+        )
+        return Prepared(kernel, offset)
+
+    def expected(self, params: LinearRegressionParams, counts: np.ndarray) -> LinearRegressionStatistics:
+        """Of columns that are uniform over the box of the data."""
+        bounds = Bounds(*self.bounds)
+        k, d = len(params.coefs), params.coefs.shape[1] + 1
+        middle = (bounds.lows + bounds.highs)[:-1] / 2
+        spread = np.diag((bounds.highs - bounds.lows)[:-1] ** 2 / 12)
+        first, second = np.empty((k, d)), np.empty((k, len(moment_positions(d)[0])))
+        for i, (coefs, intercept, variance) in enumerate(zip(*params, strict=True)):
+            slopes = np.vstack([np.eye(d - 1), coefs])
+            covariance = slopes @ spread @ slopes.T
+            covariance[-1, -1] += variance
+            shift = np.append(middle, intercept + coefs @ middle) - bounds.centre
+            first[i] = counts[i] * shift
+            second[i] = counts[i] * (covariance + np.outer(shift, shift))[moment_positions(d)]
+        return LinearRegressionStatistics(first, second, np.zeros(k))
+
+    # --- parameters ---------------------------------------------------------------------------
+
+    def about(self, rows: np.ndarray, n_components: int) -> LinearRegressionParams:
+        zero = np.zeros((n_components, rows.shape[1] - 1))
+        return LinearRegressionParams(zero, zero[:, 0] + 0.0, np.ones(n_components))
+
+    def maximize(
+        self,
+        stats: LinearRegressionStatistics,
+        counts: np.ndarray,
+        about: LinearRegressionParams,
+        dead: np.ndarray,
+        held: frozenset[str],
+    ) -> Maximized:
+        d = stats.first.shape[1]
+        cells = np.maximum(counts - stats.absent, 0)
+        unseen = cells <= 1e-12 * counts.sum()
+        moments = unpack(stats.second, d)
+        total = moments.sum(axis=0) / max(float(cells.sum()), 1e-300)
+        mean = stats.first.sum(axis=0)[-1] / max(float(cells.sum()), 1e-300)
+        floor = self.reg_variance * max(float(total[-1, -1] - mean**2), 0.0)
+        rows = []
+        for k in range(len(counts)):
+            old = LinearRegressionParams(*(field[k] for field in about))
+            rows.append(old if dead[k] or unseen[k] else self._solve(cells[k], stats.first[k], moments[k], old, held))
+        params = LinearRegressionParams(*(np.array(field) for field in zip(*rows, strict=True)))
+        variances = np.where(dead | unseen, params.variances, params.variances + floor)
+        self._require_errors(variances)
+        new = params._replace(variances=variances)
+        slack = 0.5 * float(np.sum(np.where(dead | unseen, 0.0, cells * (floor / variances) ** 2)))
+        return Maximized(self.keep(new, about, dead, held), slack)
+
+    def _solve(
+        self, weight: float, first: np.ndarray, second: np.ndarray, old: LinearRegressionParams, held: frozenset[str]
+    ) -> LinearRegressionParams:
+        """Weighted least squares from moments about the centre."""
+        centre = Bounds(*self.bounds).centre
+        mean = first / weight
+        if self.fit_intercept and "intercepts" not in held:
+            covariance = second / weight - np.outer(mean, mean)
+        else:
+            origin = np.append(np.zeros(len(centre) - 1), old.intercepts)
+            shift = mean + centre - origin
+            covariance = second / weight - np.outer(mean, mean) + np.outer(shift, shift)
+        coefs = old.coefs if "coefs" in held else _least_squares(covariance[:-1, :-1], covariance[:-1, -1])
+        residual = covariance[-1, -1] - 2 * coefs @ covariance[:-1, -1] + coefs @ covariance[:-1, :-1] @ coefs
+        intercept = old.intercepts
+        if self.fit_intercept and "intercepts" not in held:
+            intercept = (mean + centre)[-1] - coefs @ (mean + centre)[:-1]
+        return LinearRegressionParams(coefs, intercept, max(float(residual), 0.0))
+
+    def _require_errors(self, variances: np.ndarray) -> None:
+        bad = np.flatnonzero(~(variances > 0))
+        if len(bad):
+            raise DegenerateError(
+                f"The regressions of components {', '.join(map(str, bad))} fit their rows without any error. "
+                "Use fewer components, or increase reg_variance."
+            )
+
+    def displace(self, params: LinearRegressionParams, k: int, rng: np.random.RandomState) -> LinearRegressionParams:
+        intercepts = params.intercepts.copy()
+        intercepts[k] += rng.standard_normal() * np.sqrt(params.variances[k])
+        return params._replace(intercepts=intercepts)
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return n_components * (n_features - 1 + self.fit_intercept + 1)
+
+    def check_params(self, params: LinearRegressionParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        self._require_errors(params.variances)
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def responses(self, params: LinearRegressionParams, rows: np.ndarray) -> np.ndarray:
+        return self.predictors(params, rows)
+
+    def draw(self, params: LinearRegressionParams, k: int, rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+        return np.asarray(rng.normal(self.predictors(params, rows)[:, k], np.sqrt(params.variances[k])))
+
+
+def _least_squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Solution of ``a x = b``, the shortest one where columns are collinear; scaled, so that units do not matter."""
+    scale = np.sqrt(np.maximum(np.diagonal(a), 0))
+    scale = np.where(scale > 0, scale, 1)
+    return np.asarray(np.linalg.lstsq(a / np.outer(scale, scale), b / scale, rcond=1e-12)[0] / scale)

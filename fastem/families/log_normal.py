@@ -1,0 +1,168 @@
+"""Log-normal distributions of independent columns."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.elementary import log
+from fastem.families._domain import check_values
+from fastem.families._gaussian import GaussianParams
+from fastem.families._independent import IndependentStatistics, add_incomplete, incomplete_log_density
+from fastem.families.gaussian_diag import DiagIncomplete, GaussianDiag
+from fastem.family import Family, Maximized, Prepared
+from fastem.simd import fill, huge, lanes, load, store, where_greater
+from fastem.tiles import n_points
+
+__all__ = ["LogNormal"]
+
+
+class LogKernel(NamedTuple):
+    """Parameters of Gaussians with independent features, for the logarithms."""
+
+    gaussians: DiagIncomplete
+
+
+class LogNormalParams(NamedTuple):
+    """Means and standard deviations of the logarithms, both (K, d)."""
+
+    log_means: np.ndarray
+    log_sds: np.ndarray
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def _logarithms(tile, scratch):  # type: ignore[no-untyped-def]
+    w = lanes(tile)
+    size = tile.shape[0] * n_points(tile)
+    logs = scratch[:size].reshape(tile.shape)
+    for b in range(0, size, w):
+        cell = load(tile, b)
+        store(logs, b, where_greater(cell, fill(cell, 0.0) - huge(cell), log(cell), cell))
+    return logs
+
+
+@implements(log_density, LogKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    incomplete_log_density(_logarithms(tile, scratch), params.gaussians, out)
+
+
+@implements(add_statistics, LogKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    logs = _logarithms(tile, scratch)
+    add_incomplete(logs, resp, counts, params.gaussians, stats, tile.shape[0], 1, lane)
+
+
+class LogNormal(Family[LogNormalParams, IndependentStatistics]):
+    """Log-normal distributions: the logarithm of each column is Gaussian.
+
+    Parameters
+    ----------
+    reg_covar : float, default=1e-6
+        Added to the variances of the logarithms.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import LogNormal
+    >>> Mixture(LogNormal()).fit(np.exp([[1.0], [3.0]])).log_means_.round(6).tolist()
+    [[2.0]]
+    """
+
+    parameters = LogNormalParams
+    is_surveyed = True
+
+    def __init__(self, reg_covar: float = 1e-6):
+        self.reg_covar = reg_covar
+
+    @property
+    def _gaussians(self) -> GaussianDiag:
+        return GaussianDiag(self.reg_covar)
+
+    def _as_gaussians(self, params: LogNormalParams) -> GaussianParams:
+        return GaussianParams(params.log_means, params.log_sds**2, 1 / params.log_sds)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        check_values(rows, first_row, ~(rows > 0), "the values must be positive")
+
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(-np.nan_to_num(np.log(rows, dtype=np.float64)).sum(axis=1))
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        return np.log(rows)
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> IndependentStatistics:
+        return self._gaussians.zeros(lanes, n_components, n_features)
+
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return n_features * tile_rows
+
+    def prepare(
+        self,
+        params: LogNormalParams,
+        about: LogNormalParams,
+        log_weights: np.ndarray,
+        dtype: np.dtype[Any],
+        missing: bool,
+    ) -> Prepared:
+        both = self._as_gaussians(params), self._as_gaussians(about)
+        prepared = self._gaussians.prepare(*both, log_weights, dtype, missing=True)
+        return Prepared(LogKernel(prepared.params), prepared.offset)
+
+    def recentre(
+        self, stats: IndependentStatistics, counts: np.ndarray, about: LogNormalParams, dtype: np.dtype[Any]
+    ) -> LogNormalParams | None:
+        centre = self._gaussians.recentre(stats, counts, self._as_gaussians(about), dtype)
+        return None if centre is None else about._replace(log_means=centre.means)
+
+    def move(
+        self, stats: IndependentStatistics, counts: np.ndarray, about: LogNormalParams, to: LogNormalParams
+    ) -> Any:
+        return self._gaussians.move(stats, counts, self._as_gaussians(about), self._as_gaussians(to))
+
+    def about(self, rows: np.ndarray, n_components: int) -> LogNormalParams:
+        with np.errstate(divide="ignore"):
+            logs = np.nan_to_num(np.log(rows), neginf=0.0)
+        gaussians = self._gaussians.about(logs, n_components)
+        return LogNormalParams(gaussians.means, np.sqrt(gaussians.covariances))
+
+    def maximize(
+        self,
+        stats: IndependentStatistics,
+        counts: np.ndarray,
+        about: LogNormalParams,
+        dead: np.ndarray,
+        held: frozenset[str],
+    ) -> Maximized:
+        names = {"log_means": "means", "log_sds": "covariances"}
+        of_gaussians = frozenset(names[name] for name in held & names.keys())
+        result = self._gaussians.maximize(stats, counts, self._as_gaussians(about), dead, of_gaussians)
+        return Maximized(LogNormalParams(result.params.means, np.sqrt(result.params.covariances)), result.slack)
+
+    def expected(self, params: LogNormalParams, counts: np.ndarray) -> Any:
+        return self._gaussians.expected(self._as_gaussians(params), counts)
+
+    def displace(self, params: LogNormalParams, k: int, rng: np.random.RandomState) -> LogNormalParams:
+        moved = self._gaussians.displace(self._as_gaussians(params), k, rng)
+        return params._replace(log_means=moved.means)
+
+    def coincide(self, params: LogNormalParams) -> bool:
+        return self._gaussians.coincide(self._as_gaussians(params))
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return 2 * n_components * n_features
+
+    def check_params(self, params: LogNormalParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        if (params.log_sds <= 0).any():
+            raise ValueError("The parameter 'log_sds' must be positive.")
+
+    def sample(self, params: LogNormalParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        return np.exp(rng.normal(params.log_means[k], params.log_sds[k], size=(n, params.log_means.shape[1])))
+
+    def means(self, params: LogNormalParams) -> np.ndarray:
+        return np.exp(params.log_means + params.log_sds**2 / 2)

@@ -1,0 +1,107 @@
+"""Multinomial distributions: rows of counts."""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from fastem.families._domain import check_counts, log_factorial
+from fastem.families._linear import LinearFamily, LinearStatistics, safe_log
+from fastem.family import Facts, Maximized
+
+__all__ = ["Multinomial"]
+
+
+class MultinomialParams(NamedTuple):
+    """Probabilities (K, d); they sum to 1 in each component."""
+
+    probabilities: np.ndarray
+
+
+class Multinomial(LinearFamily):
+    """Multinomial distributions: a row's counts, given their sum, fall into d cells.
+
+    Parameters
+    ----------
+    prior : float, default=1
+        Concentration of a Dirichlet prior on the probabilities, at least 1; 1 is none.
+    n_trials : int, optional
+        Sum of the rows that `sample` draws; default: the mean sum of the data.
+
+    Notes
+    -----
+    A row with a missing count has no known sum: missing cells are refused.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import Multinomial
+    >>> Mixture(Multinomial()).fit(np.array([[1, 2], [0, 1]])).probabilities_.tolist()
+    [[0.25, 0.75]]
+    """
+
+    parameters = MultinomialParams
+    takes_missing = False
+
+    def __init__(self, prior: float = 1.0, n_trials: int | None = None):
+        self.prior = prior
+        self.n_trials = n_trials
+
+    def bind(self, facts: Facts) -> Self:
+        mean = round(float(facts.rows.sum(axis=1).mean()))
+        return type(self)(self.prior, mean if self.n_trials is None else self.n_trials)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        check_counts(rows, first_row)
+
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(log_factorial(rows.sum(axis=1)) - log_factorial(rows).sum(axis=1))
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)))
+
+    def natural(self, params: MultinomialParams) -> tuple[np.ndarray, np.ndarray]:
+        return safe_log(params.probabilities), np.zeros_like(params.probabilities)
+
+    def about(self, rows: np.ndarray, n_components: int) -> MultinomialParams:
+        return MultinomialParams(np.full((n_components, rows.shape[1]), 1 / rows.shape[1]))
+
+    def estimate(self, sums: np.ndarray, cells: np.ndarray) -> MultinomialParams:
+        expected = sums + (self.prior - 1)
+        totals = expected.sum(axis=1, keepdims=True)
+        even = np.full(expected.shape, 1 / expected.shape[1])
+        return MultinomialParams(np.divide(expected, totals, out=even, where=totals > 0))
+
+    def maximize(
+        self,
+        stats: LinearStatistics,
+        counts: np.ndarray,
+        about: MultinomialParams,
+        dead: np.ndarray,
+        held: frozenset[str],
+    ) -> Maximized:
+        return Maximized(self.keep(self.estimate(stats.first, stats.absent), about, dead, held))
+
+    def log_prior(self, params: MultinomialParams) -> float:
+        return float((self.prior - 1) * np.sum(safe_log(params.probabilities))) if self.prior != 1 else 0.0
+
+    def displace(self, params: MultinomialParams, k: int, rng: np.random.RandomState) -> MultinomialParams:
+        p = params.probabilities.copy()
+        p[k] *= np.exp(0.5 * rng.standard_normal(p.shape[1]))
+        p[k] /= p[k].sum()
+        return MultinomialParams(p)
+
+    def check_params(self, params: MultinomialParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        if (params.probabilities < 0).any() or not np.allclose(params.probabilities.sum(axis=1), 1):
+            raise ValueError("The parameter 'probabilities' must not be negative and sum to 1 in each component.")
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return n_components * (n_features - 1)
+
+    def sample(self, params: MultinomialParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        return rng.multinomial(self.n_trials, params.probabilities[k], size=n).astype(np.float64)
+
+    def means(self, params: MultinomialParams) -> np.ndarray:
+        """Expected shares, of a sum of 1."""
+        return params.probabilities

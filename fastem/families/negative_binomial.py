@@ -1,0 +1,170 @@
+"""Negative binomial distributions of independent columns."""
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from scipy.special import gammaln
+
+from fastem.families._domain import check_counts
+from fastem.families._lookup import LookupKernel, LookupStatistics, lookup_scratch, prepare_lookup, zero_tables
+from fastem.family import Facts, Family, Maximized, Prepared
+
+__all__ = ["NegativeBinomial"]
+
+# Between these sizes the likelihood tells them apart; beyond the upper one it is Poisson's.
+_SIZES = (1e-4, 1e8)
+
+
+class NegativeBinomialParams(NamedTuple):
+    """Means and sizes, both (K, d)."""
+
+    means: np.ndarray
+    sizes: np.ndarray
+
+
+class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
+    """Negative binomial distributions: counts with the variance ``mean + mean^2 / size``.
+
+    A size above 1e7 means that the counts are no more dispersed than Poisson's.
+
+    Parameters
+    ----------
+    largest : int, optional
+        Largest count that can come, for `partial_fit`; default: the largest one in the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import NegativeBinomial
+    >>> Mixture(NegativeBinomial()).fit(np.array([[1], [9], [2]])).means_.round(6).tolist()
+    [[4.0]]
+    """
+
+    parameters = NegativeBinomialParams
+    is_surveyed = True
+
+    def __init__(self, largest: int | None = None):
+        self.largest = largest
+
+    # --- data ---------------------------------------------------------------------------------
+
+    def bind(self, facts: Facts) -> Self:
+        assert facts.highs is not None
+        return type(self)(int(max(facts.highs.max(), self.largest or 0, 0)))
+
+    def widened(self, highs: np.ndarray) -> Self:
+        most = int(np.max(highs, initial=0, where=np.isfinite(highs)))
+        return self if most < self._n_values() else type(self)(most)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        check_counts(rows, first_row)
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        return np.sqrt(rows)
+
+    def _n_values(self) -> int:
+        return int(self.largest or 0) + 1
+
+    # --- statistics ---------------------------------------------------------------------------
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
+        return zero_tables(lanes, n_features * self._n_values(), n_components)
+
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return lookup_scratch(tile_rows)
+
+    def log_table(self, params: NegativeBinomialParams) -> np.ndarray:
+        """Log-probabilities of all counts, shape (K, d, values)."""
+        x = np.arange(self._n_values(), dtype=np.float64)
+        means, sizes = params.means[:, :, None], params.sizes[:, :, None]
+        # log1p keeps what a large size would lose
+        logs = gammaln(x + sizes) - gammaln(sizes) - gammaln(x + 1) - sizes * np.log1p(means / sizes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(logs + np.where(x > 0, x * np.log(means / (means + sizes)), 0.0)).clip(-1e6)
+
+    def prepare(
+        self,
+        params: NegativeBinomialParams,
+        about: NegativeBinomialParams,
+        log_weights: np.ndarray,
+        dtype: np.dtype[Any],
+        missing: bool,
+    ) -> Prepared:
+        k, d = params.means.shape
+        table = self.log_table(params).reshape(k, -1).T
+        return prepare_lookup(LookupKernel, table, [self._n_values()] * d, log_weights, dtype)
+
+    def expected(self, params: NegativeBinomialParams, counts: np.ndarray) -> LookupStatistics:
+        k, d = params.means.shape
+        stats = zero_tables(1, d * self._n_values(), k)
+        density = np.exp(self.log_table(params)).reshape(k, -1)
+        stats.table[0, :, :k] = (counts[:, None] * density).T
+        return LookupStatistics(stats.table[0])
+
+    # --- parameters ---------------------------------------------------------------------------
+
+    def about(self, rows: np.ndarray, n_components: int) -> NegativeBinomialParams:
+        ones = np.ones((n_components, rows.shape[1]))
+        return NegativeBinomialParams(ones, ones)
+
+    def maximize(
+        self,
+        stats: LookupStatistics,
+        counts: np.ndarray,
+        about: NegativeBinomialParams,
+        dead: np.ndarray,
+        held: frozenset[str],
+    ) -> Maximized:
+        k, d = about.means.shape
+        histograms = stats.table[:, :k].T.reshape(k, d, -1)
+        cells = histograms.sum(axis=2)
+        seen = cells > 1e-12 * counts.sum()
+        sums = histograms @ np.arange(histograms.shape[2])
+        means = about.means if "means" in held else np.where(seen, sums / np.where(seen, cells, 1), about.means)
+        if "sizes" in held:
+            return Maximized(self.keep(about._replace(means=means), about, dead, held))
+        # weight of counts above each value: the sums of digammas of an M-step are sums of 1 / (size + x) over them
+        above = cells[:, :, None] - np.cumsum(histograms, axis=2)
+        sizes = np.where(seen, _solve_sizes(above, cells, sums, means), about.sizes)
+        return Maximized(self.keep(NegativeBinomialParams(means, sizes), about, dead, held))
+
+    def displace(self, params: NegativeBinomialParams, k: int, rng: np.random.RandomState) -> NegativeBinomialParams:
+        means = params.means.copy()
+        means[k] *= np.exp(0.5 * rng.standard_normal(means.shape[1]))
+        return params._replace(means=means)
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return 2 * n_components * n_features
+
+    def check_params(self, params: NegativeBinomialParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        if (params.means < 0).any() or (params.sizes <= 0).any():
+            raise ValueError("The parameters 'means' must not be negative, and 'sizes' must be positive.")
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def sample(self, params: NegativeBinomialParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        means, sizes = params.means[k], params.sizes[k]
+        rates = rng.gamma(sizes, means / sizes, size=(n, len(means)))
+        return rng.poisson(rates).astype(np.float64)
+
+    def means(self, params: NegativeBinomialParams) -> np.ndarray:
+        return params.means
+
+
+def _solve_sizes(above: np.ndarray, cells: np.ndarray, sums: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Sizes at which the derivative of the log-likelihood is 0, by bisection of their logarithms.
+
+    The derivative ``sum_x above_x / (size + x) - n log(1 + mean / size) + (n mean - sum) / (size + mean)``
+    goes from positive to negative once; where it stays positive, counts are not overdispersed.
+    """
+    x = np.arange(above.shape[2], dtype=np.float64)
+    low, high = np.full(cells.shape, np.log(_SIZES[0])), np.full(cells.shape, np.log(_SIZES[1]))
+    for _ in range(70):
+        middle = (low + high) / 2
+        size = np.exp(middle)
+        slope = np.sum(above / (size[:, :, None] + x), axis=2) - cells * np.log1p(means / size)
+        slope += (cells * means - sums) / (size + means)
+        low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
+    return np.exp((low + high) / 2)

@@ -1,0 +1,181 @@
+"""A last component that has no parameters: uniform noise."""
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.tiles import n_points
+
+__all__ = ["Noise"]
+
+
+class NoiseKernel(NamedTuple):
+    """Parameters of the other components, log-weight of the noise (1,), log-density of each cell (d,)."""
+
+    others: Any
+    log_weight: np.ndarray
+    cells: np.ndarray
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@implements(log_density, NoiseKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    last = out.shape[0] - 1
+    log_density(tile, params.others, out[:last], scratch)
+    for b in range(n_points(tile)):
+        s = params.log_weight[0]
+        for j in range(tile.shape[0]):
+            if tile[j, b] == tile[j, b]:  # a missing cell is not itself
+                s += params.cells[j]
+        out[last, b] = s
+
+
+@implements(add_statistics, NoiseKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    last = resp.shape[0] - 1
+    add_statistics(tile, resp[:last], counts[:last], params.others, stats, lane, scratch)
+
+
+class Noise(Family[Any, Any]):
+    """Components of a family, and a last one that is uniform over the box of the data.
+
+    Parameters
+    ----------
+    family : Family
+    density : float, optional
+        Density of the noise everywhere, instead.
+    log_cells, lows : array-like of shape (d,), optional
+        Its logarithm by columns, and a corner of the box; set when data are met.
+    """
+
+    is_surveyed = True
+
+    def __init__(self, family: Family[Any, Any], density: float | None = None, log_cells: Any = None, lows: Any = None):
+        self.family = family
+        self.density = density
+        self.log_cells = log_cells
+        self.lows = lows
+        self.parameters = family.parameters  # type: ignore[misc]  # those of the others
+        self.shared = family.shared  # type: ignore[misc]
+        self.takes_missing = family.takes_missing and density is None  # type: ignore[misc]
+        self.has_response = family.has_response  # type: ignore[misc]
+
+    # --- data ---------------------------------------------------------------------------------
+
+    def bind(self, facts: Facts) -> Self:
+        assert facts.lows is not None and facts.highs is not None
+        d = len(facts.lows)
+        if self.density is not None:
+            return type(self)(self.family, self.density, np.full(d, np.log(self.density) / d))
+        widths = facts.highs - facts.lows
+        flat = np.flatnonzero(~(widths > 0))
+        if len(flat):
+            raise ValueError(f"Noise has no box: column {flat[0]} has one value only. Give its density as noise=.")
+        return type(self)(self.family, None, -np.log(widths), facts.lows)
+
+    def widened(self, highs: np.ndarray) -> Self:
+        wider = self.family.widened(highs)
+        return self if wider is self.family else type(self)(wider, self.density, self.log_cells, self.lows)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        self.family.check(rows, first_row)
+
+    def base(self, rows: np.ndarray) -> np.ndarray | None:
+        return self.family.base(rows)
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray | None:
+        return self.family.start_features(rows)
+
+    # --- statistics ---------------------------------------------------------------------------
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> Any:
+        return self.family.zeros(lanes, n_components - 1, n_features)
+
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return self.family.scratch(n_components - 1, n_features, tile_rows)
+
+    def prepare(
+        self, params: Any, about: Any, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool
+    ) -> Prepared:
+        others = self.family.prepare(params, about, log_weights[:-1], dtype, missing)
+        log_weight = log_weights[-1:] - others.offset
+        cells = self.log_cells
+        return Prepared(NoiseKernel(others.params, log_weight.astype(dtype), np.asarray(cells, dtype)), others.offset)
+
+    def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any]) -> Any:
+        return self.family.recentre(stats, counts[:-1], about, dtype)
+
+    def move(self, stats: Any, counts: np.ndarray, about: Any, to: Any) -> Any:
+        return self.family.move(stats, counts[:-1], about, to)
+
+    def expected(self, params: Any, counts: np.ndarray) -> Any:
+        return self.family.expected(params, counts[:-1])
+
+    # --- parameters ---------------------------------------------------------------------------
+
+    def about(self, rows: np.ndarray, n_components: int) -> Any:
+        return self.family.about(rows, n_components - 1)
+
+    def maximize(self, stats: Any, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]) -> Maximized:
+        return self.family.maximize(stats, counts[:-1], about, dead[:-1], held)
+
+    def log_prior(self, params: Any) -> float:
+        return self.family.log_prior(params)
+
+    def displace(self, params: Any, k: int, rng: np.random.RandomState) -> Any:
+        return self.family.displace(params, k, rng)
+
+    def split(self, params: Any, into: int, source: int, rng: np.random.RandomState) -> Any:
+        n_others = self.family.n_components(params)
+        if into == n_others:  # noise that died stays dead
+            return params
+        return self.family.split(params, into, min(source, n_others - 1), rng)
+
+    def coincide(self, params: Any) -> bool:
+        return self.family.coincide(params)
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return self.family.n_parameters(n_components - 1, n_features)
+
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        return self.family.n_held(held, n_components - 1, n_features)
+
+    def check_params(self, params: Any, n_components: int, n_features: int) -> None:
+        self.family.check_params(params, n_components - 1, n_features)
+
+    def is_given_by(self, names: set[str]) -> bool:
+        return self.family.is_given_by(names)
+
+    def with_values(self, params: Any, values: dict[str, np.ndarray]) -> Any:
+        return self.family.with_values(params, values)
+
+    def attributes(self, params: Any) -> dict[str, Any]:
+        return self.family.attributes(params)
+
+    def attribute_names(self) -> tuple[str, ...]:
+        return self.family.attribute_names()
+
+    def from_attributes(self, values: dict[str, Any]) -> Any:
+        return self.family.from_attributes(values)
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def _widths(self) -> np.ndarray:
+        return np.asarray(np.exp(-np.asarray(self.log_cells)))
+
+    def sample(self, params: Any, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        if k < self.family.n_components(params):
+            return self.family.sample(params, k, n, rng)
+        if self.lows is None:
+            raise ValueError("Noise of a given density has no box to draw from.")
+        return np.asarray(self.lows + rng.uniform(size=(n, len(self.lows))) * self._widths())
+
+    def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
+        if k < self.family.n_components(params):
+            return self.family.complete(params, k, rows, rng)
+        middle = np.asarray(self.lows) + self._widths() / 2
+        return np.where(np.isnan(rows), middle if rng is None else self.sample(params, k, len(rows), rng), rows)

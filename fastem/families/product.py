@@ -1,0 +1,373 @@
+"""Products of families: different columns follow different distributions, for mixed tables."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numba import njit
+from numba.extending import overload
+from sklearn.base import clone
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.simd import lanes, load, store
+from fastem.tiles import n_points
+
+__all__ = ["Product"]
+
+
+class ProductKernel(NamedTuple):
+    """Kernel parameters of the parts; their columns one after the other, the first column of each part and
+    the end; log-weights (K,).
+    """
+
+    parts: Any
+    columns: np.ndarray
+    firsts: np.ndarray
+    log_weights: np.ndarray
+
+
+class ProductParams(NamedTuple):
+    """Parameters of the parts, in their order."""
+
+    parts: tuple[Any, ...]
+
+
+class ProductStatistics(NamedTuple):
+    """Statistics of the parts, in their order."""
+
+    parts: tuple[Any, ...]
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def _columns(tile, params, i, scratch):  # type: ignore[no-untyped-def]
+    """A tile of the columns of part i, at the beginning of `scratch`."""
+    m = n_points(tile)
+    first, end = params.firsts[i], params.firsts[i + 1]
+    part = scratch[: (end - first) * m].reshape(end - first, m)
+    for j in range(first, end):
+        for b in range(0, m, lanes(tile)):
+            store(part, (j - first) * m + b, load(tile, params.columns[j] * m + b))
+    return part
+
+
+def _log_densities(tile: Any, params: Any, parts: tuple[Any, ...], i: int, out: Any, scratch: Any) -> None:
+    """Add the log-densities of the parts from the i-th on, which are `parts`."""
+    for n, part in enumerate(parts, i):
+        _add_log_density(tile, params, part, n, out, scratch)
+
+
+@njit(error_model="numpy")
+def _add_log_density(tile, params, part, i, out, scratch):  # type: ignore[no-untyped-def]
+    m = n_points(tile)
+    k = out.shape[0]
+    mine = scratch[: k * m].reshape(k, m)
+    columns = _columns(tile, params, i, scratch[k * m :])
+    log_density(columns, part, mine, scratch[k * m + columns.size :])
+    for b in range(0, k * m, lanes(tile)):
+        store(out, b, load(out, b) + load(mine, b))
+
+
+@overload(_log_densities, jit_options={"error_model": "numpy"})
+def _(tile, params, parts, i, out, scratch):  # type: ignore[no-untyped-def]
+    if len(parts) == 0:
+        return lambda tile, params, parts, i, out, scratch: None
+
+    def one_and_rest(tile, params, parts, i, out, scratch):  # type: ignore[no-untyped-def]
+        _add_log_density(tile, params, parts[0], i, out, scratch)
+        _log_densities(tile, params, parts[1:], i + 1, out, scratch)
+
+    return one_and_rest
+
+
+def _add_all(
+    tile: Any, resp: Any, counts: Any, params: Any, parts: Any, stats: Any, i: int, lane: int, scratch: Any
+) -> None:
+    """Add the statistics of the parts from the i-th on, which are `parts`."""
+    for n, (part, sums) in enumerate(zip(parts, stats, strict=True), i):
+        _add_part(tile, resp, counts, params, part, sums, n, lane, scratch)
+
+
+@njit(error_model="numpy")
+def _add_part(tile, resp, counts, params, part, stats, i, lane, scratch):  # type: ignore[no-untyped-def]
+    columns = _columns(tile, params, i, scratch)
+    add_statistics(columns, resp, counts, part, stats, lane, scratch[columns.size :])
+
+
+@overload(_add_all, jit_options={"error_model": "numpy"})
+def _(tile, resp, counts, params, parts, stats, i, lane, scratch):  # type: ignore[no-untyped-def]
+    if len(parts) == 0:
+        return lambda tile, resp, counts, params, parts, stats, i, lane, scratch: None
+
+    def one_and_rest(tile, resp, counts, params, parts, stats, i, lane, scratch):  # type: ignore[no-untyped-def]
+        _add_part(tile, resp, counts, params, parts[0], stats[0], i, lane, scratch)
+        _add_all(tile, resp, counts, params, parts[1:], stats[1:], i + 1, lane, scratch)
+
+    return one_and_rest
+
+
+@implements(log_density, ProductKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    for k in range(out.shape[0]):
+        for b in range(out.shape[1]):
+            out[k, b] = params.log_weights[k]
+    _log_densities(tile, params, params.parts, 0, out, scratch)
+
+
+@implements(add_statistics, ProductKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    _add_all(tile, resp, counts, params, params.parts, stats.parts, 0, lane, scratch)
+
+
+# --- the family -------------------------------------------------------------------------------
+
+
+class Product(Family[ProductParams, ProductStatistics]):
+    """Different columns follow different families, independently within a component.
+
+    Parameters
+    ----------
+    parts : dict
+        Families by column: its name, or its number, or a tuple of several that one family takes
+        together.
+    columns : list of list of int, optional
+        Numbers of each part's columns; set when data are met.
+
+    Notes
+    -----
+    As an attribute of a fit, `parts_` has the parameters of each part: ``parts_["income"]["log_means"]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Mixture
+    >>> from fastem.families import Exponential, Poisson, Product
+    >>> X = np.array([[0.5, 3], [1.5, 5]])
+    >>> fit = Mixture(Product({0: Exponential(), 1: Poisson()})).fit(X)
+    >>> fit.parts_["1"]["rates"].tolist()
+    [[4.0]]
+    """
+
+    parameters = ProductParams
+
+    def __init__(self, parts: Mapping[Any, Family[Any, Any]], columns: Any = None):
+        self.parts = parts
+        self.columns = columns
+
+    @property
+    def is_surveyed(self) -> bool:  # type: ignore[override]  # by the parts
+        return any(part.is_surveyed for part in self.parts.values())
+
+    @property
+    def takes_missing(self) -> bool:  # type: ignore[override]
+        return True
+
+    # --- data ---------------------------------------------------------------------------------
+
+    def bind(self, facts: Facts) -> Self:
+        columns = self._find(facts.rows.shape[1], facts.names)
+        parts = {}
+        for (key, part), mine in zip(self.parts.items(), columns, strict=True):
+            lows = None if facts.lows is None else facts.lows[mine]
+            highs = None if facts.highs is None else facts.highs[mine]
+            names = None if facts.names is None else [facts.names[j] for j in mine]
+            parts[key] = clone(part).bind(Facts(facts.rows[:, mine], lows, highs, names))
+        return type(self)(parts, columns)
+
+    def _find(self, n_columns: int, names: list[str] | None) -> list[list[int]]:
+        """Numbers of the parts' columns; raises ValueError unless each column has one part."""
+        found = []
+        for key, part in self.parts.items():
+            if part.has_response:
+                raise ValueError(f"{part!r} is a regression: it cannot be a part of a product.")
+            found.append([self._number(name, n_columns, names) for name in (key if isinstance(key, tuple) else (key,))])
+        every = sorted(j for mine in found for j in mine)
+        if every != list(range(n_columns)):
+            twice = sorted({j for j in every if every.count(j) > 1})
+            without = sorted(set(range(n_columns)) - set(every))
+            named = [str(j) if names is None else names[j] for j in twice or without]
+            problem = (
+                "belong to several parts" if twice else "belong to no part: leave them out with fastem.open(columns=)"
+            )
+            raise ValueError(f"Columns {', '.join(named)} {problem}.")
+        return found
+
+    def _number(self, name: Any, n_columns: int, names: list[str] | None) -> int:
+        if isinstance(name, str):
+            if names is None or name not in names:
+                raise ValueError(
+                    f"There is no column {name!r}" + ("; the data have no names." if names is None else ".")
+                )
+            return names.index(name)
+        if not 0 <= name < n_columns:
+            raise ValueError(f"There is no column {name!r} in data with {n_columns} columns.")
+        return int(name)
+
+    def _each(self) -> list[tuple[Family[Any, Any], list[int]]]:
+        return list(zip(self.parts.values(), self.columns, strict=True))
+
+    def widened(self, highs: np.ndarray) -> Self:
+        each = zip(self.parts.items(), self.columns, strict=True)
+        wider = {key: part.widened(highs[mine]) for (key, part), mine in each}
+        return self if all(wider[key] is part for key, part in self.parts.items()) else type(self)(wider, self.columns)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        columns = self.columns
+        if columns is None:
+            return
+        for part, mine in self._each():
+            try:
+                part.check(rows[:, mine], first_row)
+                if not part.takes_missing and np.isnan(rows[:, mine]).any():
+                    raise ValueError(f"Input X contains NaN, which {part!r} does not take.")
+            except ValueError as error:
+                raise ValueError(f"{error} (Columns are counted within the part of column {mine[0]}.)") from error
+
+    def base(self, rows: np.ndarray) -> np.ndarray | None:
+        if self.columns is None:
+            return np.zeros(len(rows))
+        parts = [part.base(rows[:, mine]) for part, mine in self._each()]
+        return np.sum([np.zeros(len(rows)), *(part for part in parts if part is not None)], axis=0)
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray | None:
+        features = [part.start_features(rows[:, mine]) for part, mine in self._each()]
+        seen = np.hstack([f for f in features if f is not None]).astype(np.float64)
+        missing = np.isnan(seen)
+        counts = np.maximum((~missing).sum(axis=0), 1)
+        means = np.where(missing, 0, seen).sum(axis=0) / counts
+        sds = np.sqrt(np.square(np.where(missing, 0, seen - means)).sum(axis=0) / counts)
+        return np.asarray((seen - means) / np.where(sds > 0, sds, 1))
+
+    # --- statistics ---------------------------------------------------------------------------
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> ProductStatistics:
+        return ProductStatistics(tuple(part.zeros(lanes, n_components, len(mine)) for part, mine in self._each()))
+
+    def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        parts = (
+            len(mine) * tile_rows + part.scratch(n_components, len(mine), tile_rows) for part, mine in self._each()
+        )
+        return n_components * tile_rows + max(parts)
+
+    def prepare(
+        self,
+        params: ProductParams,
+        about: ProductParams,
+        log_weights: np.ndarray,
+        dtype: np.dtype[Any],
+        missing: bool,
+    ) -> Prepared:
+        nothing = np.zeros(len(log_weights))
+        prepared = [
+            part.prepare(mine, centre, nothing, dtype, missing)
+            for part, mine, centre in zip(self.parts.values(), params.parts, about.parts, strict=True)
+        ]
+        offset = float(log_weights.max())
+        columns = np.concatenate([np.array(mine, dtype=np.int64) for mine in self.columns])
+        firsts = np.cumsum([0, *(len(mine) for mine in self.columns)], dtype=np.int64)
+        kernel = ProductKernel(tuple(p.params for p in prepared), columns, firsts, (log_weights - offset).astype(dtype))
+        return Prepared(kernel, offset + sum(p.offset for p in prepared))
+
+    def recentre(
+        self, stats: ProductStatistics, counts: np.ndarray, about: ProductParams, dtype: np.dtype[Any]
+    ) -> ProductParams | None:
+        found = [
+            part.recentre(sums, counts, mine, dtype)
+            for part, sums, mine in zip(self.parts.values(), stats.parts, about.parts, strict=True)
+        ]
+        if all(centre is None for centre in found):
+            return None
+        return ProductParams(tuple(c if c is not None else mine for c, mine in zip(found, about.parts, strict=True)))
+
+    def move(self, stats: ProductStatistics, counts: np.ndarray, about: ProductParams, to: ProductParams) -> Any:
+        each = zip(self.parts.values(), stats.parts, about.parts, to.parts, strict=True)
+        return ProductStatistics(tuple(part.move(sums, counts, a, b) for part, sums, a, b in each))
+
+    def expected(self, params: ProductParams, counts: np.ndarray) -> ProductStatistics:
+        each = zip(self.parts.values(), params.parts, strict=True)
+        return ProductStatistics(tuple(part.expected(mine, counts) for part, mine in each))
+
+    # --- parameters ---------------------------------------------------------------------------
+
+    def about(self, rows: np.ndarray, n_components: int) -> ProductParams:
+        return ProductParams(tuple(part.about(rows[:, mine], n_components) for part, mine in self._each()))
+
+    def maximize(
+        self,
+        stats: ProductStatistics,
+        counts: np.ndarray,
+        about: ProductParams,
+        dead: np.ndarray,
+        held: frozenset[str],
+    ) -> Maximized:
+        each = zip(self.parts.values(), stats.parts, about.parts, strict=True)
+        results = [part.maximize(sums, counts, mine, dead, held) for part, sums, mine in each]
+        return Maximized(ProductParams(tuple(r.params for r in results)), sum(r.slack for r in results))
+
+    def log_prior(self, params: ProductParams) -> float:
+        return sum(part.log_prior(mine) for part, mine in zip(self.parts.values(), params.parts, strict=True))
+
+    def _map(self, params: ProductParams, change: Any) -> ProductParams:
+        return ProductParams(tuple(change(p, mine) for p, mine in zip(self.parts.values(), params.parts, strict=True)))
+
+    def n_components(self, params: ProductParams) -> int:
+        return next(iter(self.parts.values())).n_components(params.parts[0])
+
+    def take(self, params: ProductParams, order: np.ndarray) -> ProductParams:
+        return self._map(params, lambda part, mine: part.take(mine, order))
+
+    def displace(self, params: ProductParams, k: int, rng: np.random.RandomState) -> ProductParams:
+        return self._map(params, lambda part, mine: part.displace(mine, k, rng))
+
+    def coincide(self, params: ProductParams) -> bool:
+        return all(part.coincide(mine) for part, mine in zip(self.parts.values(), params.parts, strict=True))
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return sum(part.n_parameters(n_components, len(mine)) for part, mine in self._each())
+
+    def check_params(self, params: ProductParams, n_components: int, n_features: int) -> None:
+        for (part, mine), values in zip(self._each(), params.parts, strict=True):
+            part.check_params(values, n_components, len(mine))
+
+    def is_given_by(self, names: set[str]) -> bool:
+        return "parts" in names
+
+    def with_values(self, params: ProductParams | None, values: dict[str, Any]) -> ProductParams:
+        if "parts" not in values:
+            assert params is not None
+            return params
+        return self.from_attributes(values)
+
+    def _names(self) -> list[str]:
+        return [", ".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in self.parts]
+
+    def attributes(self, params: ProductParams) -> dict[str, Any]:
+        each = zip(self._names(), self.parts.values(), params.parts, strict=True)
+        return {"parts": {name: part.attributes(mine) for name, part, mine in each}}
+
+    def attribute_names(self) -> tuple[str, ...]:
+        return ("parts",)
+
+    def from_attributes(self, values: dict[str, Any]) -> ProductParams:
+        each = zip(self._names(), self.parts.values(), strict=True)
+        return ProductParams(tuple(part.from_attributes(values["parts"][name]) for name, part in each))
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def sample(self, params: ProductParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        rows = np.empty((n, sum(map(len, self.columns))))
+        for (part, mine), values in zip(self._each(), params.parts, strict=True):
+            rows[:, mine] = part.sample(values, k, n, rng)
+        return rows
+
+    def complete(
+        self, params: ProductParams, k: int, rows: np.ndarray, rng: np.random.RandomState | None
+    ) -> np.ndarray:
+        filled = rows.copy()
+        for (part, mine), values in zip(self._each(), params.parts, strict=True):
+            if np.isnan(rows[:, mine]).any():
+                filled[:, mine] = part.complete(values, k, rows[:, mine], rng)
+        return filled

@@ -1,0 +1,119 @@
+"""One look at all rows before a fit: values that a family does not take, missing cells, ranges."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.family import Family
+
+__all__ = ["Survey", "base", "has_missing", "merge", "survey_rows"]
+
+_ROWS = 16_384  # at a time, so that what is made of them stays in the caches
+
+
+class Survey(NamedTuple):
+    """What rows hold.
+
+    Attributes
+    ----------
+    lows, highs : ndarray of shape (d,)
+        Least and largest value of each column; infinite where it has none.
+    observed : ndarray of shape (d,)
+        Rows with a value in each column.
+    n_rows : int
+        Rows, without those of weight 0.
+    base : float
+        Weighted sum of the family's `base`.
+    """
+
+    lows: np.ndarray
+    highs: np.ndarray
+    observed: np.ndarray
+    n_rows: int
+    base: float
+
+    @property
+    def has_missing(self) -> bool:
+        return bool(np.any(self.observed < self.n_rows))
+
+
+def has_missing(family: Family[Any, Any], rows: np.ndarray, first_row: int, numbers: np.ndarray | None = None) -> bool:
+    """Whether cells of some rows are missing.
+
+    The rows have the given `numbers`, or count from `first_row` on.
+
+    Raises
+    ------
+    ValueError
+        If a cell is infinite, or missing where the family does not take that; it names the cell.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(rows)):
+            return False
+    finite = np.isfinite(rows)
+    wrong = ~finite if not family.takes_missing else np.isinf(rows)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        number = first_row + row if numbers is None else numbers[row]
+        what = "NaN" if np.isnan(rows[row, column]) else "infinity"
+        raise ValueError(
+            f"Input X contains {what}, first in row {number}, column {column}. "
+            "Remove such rows or fill in their values."
+        )
+    return not bool(finite.all())
+
+
+def base(family: Family[Any, Any], rows: np.ndarray) -> np.ndarray | None:
+    """The family's `base` of each row, shape (n,), made piece by piece."""
+    if family.base(rows[:1]) is None:
+        return None
+    values = np.empty(len(rows))
+    for first in range(0, len(rows), _ROWS):
+        values[first : first + _ROWS] = family.base(rows[first : first + _ROWS])
+    return values
+
+
+def survey_rows(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray, first_row: int) -> Survey:
+    """Look at rows, of which the first has a given number; `weights` may be empty.
+
+    Raises
+    ------
+    ValueError
+        If a cell is not finite, or not a value that the family takes; it names the cell.
+    """
+    d = rows.shape[1]
+    found = Survey(np.full(d, np.inf), np.full(d, -np.inf), np.zeros(d), 0, 0.0)
+    for first in range(0, len(rows), _ROWS):
+        some = rows[first : first + _ROWS]
+        missing = has_missing(family, some, first_row + first)
+        family.check(some, first_row + first)
+        w = weights[first : first + _ROWS]
+        if len(w) and not np.all(w):
+            some, w = some[w > 0], w[w > 0]
+        if len(some):
+            found = merge(found, _look(family, some, w, missing))
+    return found
+
+
+def _look(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray, missing: bool) -> Survey:
+    observed = np.count_nonzero(~np.isnan(rows), axis=0) if missing else np.full(rows.shape[1], len(rows))
+    of_rows = family.base(rows)
+    total = 0.0 if of_rows is None else float(of_rows.sum() if not len(weights) else of_rows @ weights)
+    return Survey(
+        np.fmin.reduce(rows, axis=0, initial=np.inf),
+        np.fmax.reduce(rows, axis=0, initial=-np.inf),
+        observed.astype(np.float64),
+        len(rows),
+        total,
+    )
+
+
+def merge(a: Survey, b: Survey) -> Survey:
+    """What the rows of both hold."""
+    return Survey(
+        np.minimum(a.lows, b.lows),
+        np.maximum(a.highs, b.highs),
+        a.observed + b.observed,
+        a.n_rows + b.n_rows,
+        a.base + b.base,
+    )
