@@ -100,6 +100,11 @@ class ClusterData(Data):
         shares = [self._dask.delayed(values[a:b], traverse=False) for a, b in pairwise(self.starts)]
         return list(self._persist(shares))
 
+    def _drop(self, rows: np.ndarray) -> None:
+        super()._drop(rows)
+        if len(rows):
+            self._weights = self._scatter(self.weights)
+
     def _survey(self, family: Family[Any, Any]) -> Survey:
         of_family = self._dask.delayed(family, traverse=False)
         found = self._on_each(self._dask.delayed(_survey, pure=False), of_family)

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,7 @@ def flatten(name: str, values: Any) -> dict[str, np.ndarray]:
     """Arrays of a NamedTuple of arrays and NamedTuples, by their paths."""
     if not isinstance(values, tuple):
         return {name: np.asarray(values)}
-    fields = values._asdict()  # type: ignore[attr-defined]  # a NamedTuple
-    return {key: array for field, value in fields.items() for key, array in flatten(f"{name}.{field}", value).items()}
+    return {key: array for field, value in _fields(values) for key, array in flatten(f"{name}.{field}", value).items()}
 
 
 def unflatten(name: str, like: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -145,5 +145,10 @@ def unflatten(name: str, like: Any, arrays: dict[str, np.ndarray]) -> Any:
     if not isinstance(like, tuple):
         require(name in arrays, f"{name!r} is missing")
         return arrays[name]
-    fields = like._asdict()  # type: ignore[attr-defined]  # a NamedTuple
-    return type(like)(*(unflatten(f"{name}.{field}", value, arrays) for field, value in fields.items()))
+    values = (unflatten(f"{name}.{field}", value, arrays) for field, value in _fields(like))
+    return type(like)(*values) if hasattr(like, "_fields") else tuple(values)
+
+
+def _fields(values: tuple[Any, ...]) -> Iterable[tuple[Any, Any]]:
+    """Names, or numbers, and values of a tuple."""
+    return zip(getattr(values, "_fields", range(len(values))), values, strict=True)

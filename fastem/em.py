@@ -207,8 +207,17 @@ class Data:
                 named = ", ".join(str(j) if names is None else f"{names[j]!r}" for j in empty)
                 raise ValueError(f"Columns without any value: {named}. Leave them out.")
             self.has_missing = self.survey.has_missing
+            self._drop(self.survey.empty - self.first_row)
             self._is_checked = True
         return self.survey
+
+    def _drop(self, rows: np.ndarray) -> None:
+        """Give no weight to rows without any value."""
+        if len(rows):
+            weights = self.weights.copy() if len(self.weights) else np.ones(self.source.n_rows, self.source.dtype)
+            weights[rows] = 0
+            weights.flags.writeable = False
+            self.weights = weights
 
     def _survey(self, family: Family[Any, Any]) -> Survey:
         found = [survey_rows(family, rows, weights, self.first_row + first) for first, rows, weights in self.blocks()]

@@ -47,6 +47,8 @@ class Facts(NamedTuple):
     ----------
     rows : ndarray of shape (n, d)
         A sample of the rows.
+    weights : ndarray of shape (n,), or None
+        Their weights.
     lows, highs : ndarray of shape (d,), or None
         Least and largest value of each column, for families that are surveyed.
     names : list of str or None
@@ -54,6 +56,7 @@ class Facts(NamedTuple):
     """
 
     rows: np.ndarray
+    weights: np.ndarray | None = None
     lows: np.ndarray | None = None
     highs: np.ndarray | None = None
     names: list[str] | None = None
@@ -76,6 +79,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         take, least and largest values, and `base`.
     takes_missing : bool
         Whether cells may be missing (NaN): the density is then that of the other cells.
+    n_noise : int
+        Components at the end that have no parameters.
+    starts_blind : bool
+        Whether k-means on the rows would not help: starts are then random, and several compared.
     has_response : bool
         Whether the last column is a response, which ``fit(X, y)`` brings along as y.
     """
@@ -85,6 +92,8 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     is_surveyed: ClassVar[bool] = False
     takes_missing: ClassVar[bool] = True
     has_response: ClassVar[bool] = False
+    starts_blind: ClassVar[bool] = False
+    n_noise: ClassVar[int] = 0
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -96,6 +105,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         REGISTRY[cls.__name__] = cls
 
     # --- data -------------------------------------------------------------------------------------
+
+    def place(self, n_columns: int, names: list[str] | None) -> Self:
+        """Place: the family itself, or a copy of it that knows which columns are whose; raises ValueError."""
+        return self
 
     def bind(self, facts: Facts) -> Self:
         """Bind: the family itself, or a copy of it with what it needs to know of the data; raises ValueError."""
@@ -116,8 +129,8 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """
         return None
 
-    def start_features(self, rows: np.ndarray) -> np.ndarray | None:
-        """Rows as k-means should see them, without missing cells; None where it would not help."""
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        """Rows as k-means should see them; cells may stay missing."""
         return rows
 
     # --- statistics -------------------------------------------------------------------------------
@@ -222,11 +235,12 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """Whether the parameters with these names are all that there are."""
         return set(self.parameters._fields) <= names  # type: ignore[attr-defined]  # a NamedTuple
 
-    def with_values(self, params: Params | None, values: dict[str, np.ndarray]) -> Params:
+    def with_values(self, params: Params | None, values: dict[str, Any]) -> Params:
         """`params` with other values of some; of all, if `params` is None."""
         if params is None:
             return self.from_attributes(values)
-        return params._replace(**values)  # type: ignore[attr-defined,no-any-return]  # a NamedTuple
+        values = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+        return params._replace(**values)  # type: ignore[attr-defined]  # a NamedTuple
 
     def attributes(self, params: Params) -> dict[str, Any]:
         """The parameters as attributes of a fitted mixture, by name without the underscore."""

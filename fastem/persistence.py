@@ -54,7 +54,7 @@ def _put(name: str, value: Any, arrays: dict[str, np.ndarray], values: dict[str,
     """File a value among the arrays or the JSON values; what is neither is left out."""
     if isinstance(value, np.generic):
         value = value.item()
-    if _is_structured(value):
+    if _is_structured(value) or _is_words(value):
         values[name] = _encode(name, value, arrays)
     elif isinstance(value, dict):
         for key, item in value.items():
@@ -80,6 +80,10 @@ def _is_structured(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(isinstance(item, np.ndarray) for item in value)
     return type(value) in settings_registry().values() or isinstance(value, set | frozenset)
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
 def _encode(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:

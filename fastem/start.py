@@ -20,6 +20,7 @@ __all__ = ["EXACT_ROWS", "METHODS", "features", "from_responsibilities", "respon
 
 EXACT_ROWS = 50_000
 SCREENING_ITERATIONS = 10
+NOISE_SHARE = 0.1
 
 Rows = np.ndarray
 Start = Callable[[Rows, int, np.random.RandomState, np.ndarray | None], np.ndarray]
@@ -76,7 +77,8 @@ def _led_by_labels(
     """
     from sklearn.cluster import KMeans, kmeans_plusplus
 
-    masks = allowed.masks().astype(np.float64)
+    masks = allowed.masks()[:, :n_components].astype(np.float64)
+    masks[masks.sum(axis=1) == 0] = 1
     shares = masks / masks.sum(axis=1, keepdims=True)
     known = allowed.are_known
     owned = shares * known[:, None] * (1 if sample_weight is None else sample_weight[:, None])
@@ -96,6 +98,15 @@ def _led_by_labels(
     return _one_hot(distances.argmin(axis=1), n_components, X.dtype)
 
 
+def _random_subsets(n_rows: int, n_components: int, n_columns: int, rng: np.random.RandomState) -> np.ndarray:
+    """Each component on few rows of its own, so that components differ from the beginning."""
+    size = max(1, min(5 * (n_columns + 1), n_rows // n_components))
+    rows = rng.permutation(n_rows)[: size * n_components]
+    resp = np.zeros((n_rows, n_components))
+    resp[rows, np.arange(len(rows)) % n_components] = 1
+    return resp
+
+
 def _one_hot(labels: np.ndarray, n_components: int, dtype: Any) -> np.ndarray:
     resp = np.zeros((len(labels), n_components), dtype=dtype)
     resp[np.arange(len(labels)), labels] = 1
@@ -113,9 +124,9 @@ def features(model: MixtureModel, data: Data) -> np.ndarray:
     rows = data.source.read(0, data.source.n_rows)
     if has_missing(model.family, rows, data.first_row):
         data.look(model.family)
-    seen = model.family.start_features(rows)
-    if seen is None:
+    if model.family.starts_blind:
         return np.empty((len(rows), 0), rows.dtype)
+    seen = model.family.start_features(rows)
     missing = np.isnan(seen)
     if not missing.any():
         return seen
@@ -124,7 +135,7 @@ def features(model: MixtureModel, data: Data) -> np.ndarray:
     return np.where(missing, means, seen).astype(seen.dtype)
 
 
-def responsibilities(method: Any, X: Rows, n_components: int, rng: np.random.RandomState, data: Data) -> np.ndarray:
+def responsibilities(method: Any, X: Rows, model: MixtureModel, rng: np.random.RandomState, data: Data) -> np.ndarray:
     """Responsibilities (n, K) of rows by a method's name, or by a callable or array of the user's.
 
     A callable gets ``(X, n_components, random_state)`` and returns responsibilities (n, K) or
@@ -136,11 +147,22 @@ def responsibilities(method: Any, X: Rows, n_components: int, rng: np.random.Ran
     ValueError
         If what the user gave is not made of responsibilities.
     """
+    n_noise = model.family.n_noise
+    n_components = model.n_components - n_noise
+    resp = _of_own(method, X, n_components, rng, data)
+    if not n_noise:
+        return resp
+    noise = np.full((len(resp), n_noise), NOISE_SHARE, resp.dtype)
+    return np.hstack([resp * (1 - NOISE_SHARE * n_noise), noise])
+
+
+def _of_own(method: Any, X: Rows, n_components: int, rng: np.random.RandomState, data: Data) -> np.ndarray:
+    """Responsibilities of the components that have parameters."""
     weights = data.weights if len(data.weights) else None
     if data.allowed is not None and isinstance(method, str):
         return _led_by_labels(X, n_components, rng, weights, data.allowed)
     if isinstance(method, str) and X.shape[1] == 0:
-        return _one_hot(rng.randint(n_components, size=len(X)), n_components, X.dtype)
+        return _random_subsets(len(X), n_components, data.source.n_features, rng).astype(X.dtype)
     if isinstance(method, str):
         return METHODS[method](X, n_components, rng, weights)
     resp = np.asarray(method(X, n_components, rng) if callable(method) else method)
@@ -168,7 +190,10 @@ def from_responsibilities(
     override: Callable[[MixtureParams], MixtureParams],
 ) -> MixtureParams:
     """Parameters after one M-step from given responsibilities; `override` puts in those that the user gave."""
-    about = model.about(data.source.take(data.source.sample_rows(1000)))
+    rows = data.source.sample_rows(1000)
+    if len(data.weights) and data.weights[rows].any():
+        rows = rows[data.weights[rows] > 0]
+    about = model.about(data.source.take(rows))
     about = override(about) if model.held else about
     stats = data.accumulate(model, about, about, shape, resp)
     centre = model.recentre(stats, about, shape)
@@ -201,7 +226,7 @@ def screen(
     for i in range(n_candidates):
         policy = DeathPolicy(model.n_components)
         seen = scaled if i % 2 and method in ("kmeans", "k-means++") else X
-        resp = responsibilities(method, seen, model.n_components, rng, data)
+        resp = responsibilities(method, seen, model, rng, data)
         try:
             params = from_responsibilities(model, data, resp, policy, shape, override)
             fit = run(model, Fit(params), data, shape, policy=policy, tol=0.0, max_iter=SCREENING_ITERATIONS)

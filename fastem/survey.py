@@ -24,6 +24,8 @@ class Survey(NamedTuple):
         Rows, without those of weight 0.
     base : float
         Weighted sum of the family's `base`.
+    empty : ndarray of int
+        Numbers of rows without any value.
     """
 
     lows: np.ndarray
@@ -31,6 +33,7 @@ class Survey(NamedTuple):
     observed: np.ndarray
     n_rows: int
     base: float
+    empty: np.ndarray
 
     @property
     def has_missing(self) -> bool:
@@ -82,12 +85,15 @@ def survey_rows(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray,
         If a cell is not finite, or not a value that the family takes; it names the cell.
     """
     d = rows.shape[1]
-    found = Survey(np.full(d, np.inf), np.full(d, -np.inf), np.zeros(d), 0, 0.0)
+    found = Survey(np.full(d, np.inf), np.full(d, -np.inf), np.zeros(d), 0, 0.0, np.empty(0, np.int64))
     for first in range(0, len(rows), _ROWS):
         some = rows[first : first + _ROWS]
         missing = has_missing(family, some, first_row + first)
         family.check(some, first_row + first)
         w = weights[first : first + _ROWS]
+        if missing:
+            empty = first_row + first + np.flatnonzero(np.isnan(some).all(axis=1))
+            found = found._replace(empty=np.append(found.empty, empty))
         if len(w) and not np.all(w):
             some, w = some[w > 0], w[w > 0]
         if len(some):
@@ -105,6 +111,7 @@ def _look(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray, missi
         observed.astype(np.float64),
         len(rows),
         total,
+        np.empty(0, np.int64),
     )
 
 
@@ -116,4 +123,5 @@ def merge(a: Survey, b: Survey) -> Survey:
         a.observed + b.observed,
         a.n_rows + b.n_rows,
         a.base + b.base,
+        np.append(a.empty, b.empty),
     )

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "fastem"
-ENGINE = {"simd", "elementary", "tiles", "statistics", "dispatch", "family", "threads", "memory", "files", "pace"}
+ENGINE = {
+    "simd",
+    "elementary",
+    "tiles",
+    "statistics",
+    "dispatch",
+    "family",
+    "threads",
+    "memory",
+    "files",
+    "pace",
+    "nesting",
+}
 # What the modules of each part may import from fastem.
 ALLOWED = {
     "simd": set(),
@@ -18,21 +30,25 @@ ALLOWED = {
     "memory": set(),
     "elementary": {"simd"},
     "tiles": {"simd"},
-    "dispatch": set(),
+    "nesting": set(),
+    "dispatch": {"nesting"},
+    "allowed": set(),
+    "survey": {"family"},
     "family": set(),
     "threads": {"dispatch"},
     "sources": {"files", "memory", "tiles", "sources"},
     "families": ENGINE | {"families"},
     "latent": ENGINE | {"latent"},
-    "em": {"sources", "pace", "family", "tiles"},
+    "em": {"sources", "pace", "family", "tiles", "allowed", "survey"},
     "online": {"em", "family", "latent", "sources", "statistics"},
-    "cluster": {"em", "sources", "statistics", "tiles"},
+    "cluster": {"em", "sources", "statistics", "tiles", "allowed", "survey", "family"},
     "container": {"files"},
     "checkpoint": {"container", "files", "em", "latent"},
-    "start": {"em", "family", "latent", "sources"},
-    "persistence": {"container", "estimators"},
+    "start": {"em", "family", "latent", "allowed", "survey"},
+    "persistence": {"container", "estimators", "families", "family"},
     "estimators": ENGINE
     | {"em", "start", "online", "cluster", "checkpoint", "container", "sources", "families", "latent", "persistence"}
+    | {"allowed", "survey"}
     | {"estimators"},
     "progress": {"em"},
     "plot": {"estimators"},

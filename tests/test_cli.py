@@ -72,11 +72,14 @@ def test_warnings_are_lines(data, capsys):
 def test_warmup_compiles_both_twins(capsys):
     from fastem.dispatch import compile_pass
     from fastem.families import GaussianSpherical
-    from fastem.latent.labels import AccumulatePass
+    from fastem.latent.labels import AccumulatePass, MixtureModel, Shape
 
     assert main(["warmup", "--covariance", "spherical"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
-    for twin in compile_pass(AccumulatePass.make, GaussianSpherical.kernel_parameters):
+    model = MixtureModel(GaussianSpherical(), 2)
+    about = model.about(np.eye(2))
+    prepared = model.accumulate(about, about, Shape(2, np.dtype(np.float64), 1)).prepared
+    for twin in compile_pass(AccumulatePass.make, prepared.params):
         assert len(twin.signatures) == 2
 
 

@@ -131,12 +131,14 @@ def test_twins_give_the_same_bits(covariance_type, dtype):
     X.flags.writeable = False
     results = []
     for name in ("parallel", "serial"):
-        walk = AccumulatePass(model, params, params, Shape(5, np.dtype(dtype), 2))
+        walk = AccumulatePass(model, params, params, Shape(5, np.dtype(dtype), 2), False)
         none = np.empty(0, dtype)
         none.flags.writeable = False
         kernel = getattr(walk.twins, name)
         sums = (walk.family_stats, walk.stats, walk.work)
-        kernel(X, walk._none, none, 0, len(walk.stats.weight), walk.prepared.params, *sums)
+        given, masks = np.empty((0, 4), dtype), np.empty((0, 4), np.uint8)
+        given.flags.writeable = masks.flags.writeable = False
+        kernel(X, given, masks, none, 0, len(walk.stats.weight), walk.prepared.params, *sums)
         results.append(walk.finish())
     for part in ("labels", "family"):
         for a, b in zip(getattr(results[0], part), getattr(results[1], part), strict=True):
@@ -161,7 +163,7 @@ def test_digest_follows_the_kernel_sources(tmp_path, monkeypatch):
     from fastem import dispatch
 
     kind = FAMILIES["full"].kernel_parameters
-    files = dispatch._sources(AccumulatePass.make, kind)
+    files = dispatch._sources(AccumulatePass.make, (kind,))
     names = {file.name for file in files}
     needed = {"simd.py", "elementary.py", "tiles.py", "dispatch.py", "labels.py", "gaussian_full.py"}
     assert needed | {"_gaussian.py", "_triangular.py"} <= names
@@ -179,7 +181,9 @@ def test_digest_follows_the_kernel_sources(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
 def test_twins_are_different_functions():
-    twins = compile_pass(AccumulatePass.make, FAMILIES["diag"].kernel_parameters)
+    _, params, model, _ = _problem("diag", 2, 2, 10, np.float64)
+    prepared = model.accumulate(params, params, Shape(2, np.dtype(np.float64), 1)).prepared
+    twins = compile_pass(AccumulatePass.make, prepared.params)
     assert twins.parallel is not twins.serial
     closures = [twin.py_func.__closure__[0].cell_contents for twin in twins]
     assert closures[0] != closures[1]

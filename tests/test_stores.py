@@ -96,8 +96,7 @@ MISSING = [[1.0, 2.0], [np.nan, 4.0], [5.0, np.nan]]
 )
 def test_nulls_become_nan(frame, tmp_path):
     np.testing.assert_array_equal(fastem.open(frame).read(0, 3), MISSING)
-    with pytest.raises(ValueError, match="NaN, first in row 1, column 0"):
-        GaussianMixture().fit(frame)
+    assert GaussianMixture().fit(frame).score_samples(frame).shape == (3,)
 
 
 def test_nulls_in_files(tmp_path):

@@ -46,6 +46,11 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
     def _fitted(self) -> MixtureParams:
         """Parameters from the attributes."""
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "converged_")
 
@@ -174,6 +179,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                     walks[missing] = model.of(family).infer(params, self._shape(source), missing)
                 values = np.empty((len(rows), *tail), dtype)
                 walks[missing].add(rows, nothing._replace(**{what: values}), data.pace)
+                if what == "labels" and family.n_noise:
+                    values[values == k - 1] = -1
                 if what == "log_prob" and (of_rows := base(family, rows)) is not None:
                     values += of_rows
                 yield first + start, values

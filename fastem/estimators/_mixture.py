@@ -38,6 +38,8 @@ from fastem.survey import has_missing
 
 __all__ = ["BaseMixture"]
 
+# Starts to compare where nothing is known of the components.
+BLIND_STARTS = 20
 METHODS_OF_FIT = ("em", "growing", "stepwise")
 # Parameters that do not decide on the result of a fit.
 _WITHOUT_EFFECT = {"n_threads", "verbose", "verbose_interval", "callbacks"}
@@ -424,7 +426,9 @@ class BaseMixture(FittedMixture):
             yield self._check_goes_on("warm_start", data.source.n_features), DeathPolicy(model.n_components)
         elif not self._needs_responsibilities():
             yield self._override(model, None), DeathPolicy(model.n_components)
-        elif _is_array(self.init_params) or (data.source.n_rows <= EXACT_ROWS and not self.n_screen):
+        elif _is_array(self.init_params) or (
+            data.source.n_rows <= EXACT_ROWS and not self.n_screen and not model.family.starts_blind
+        ):
             yield from self._exact_starts(model, data, shape, rng)
         else:
             yield from self._screened_starts(model, data, shape, rng)
@@ -439,7 +443,7 @@ class BaseMixture(FittedMixture):
         X = np.empty((data.source.n_rows, 0), shape.dtype) if given else features(model, data)
         for _ in range(1 if given else self.n_init):
             policy = DeathPolicy(model.n_components)
-            resp = responsibilities(self.init_params, X, model.n_components, rng, data)
+            resp = responsibilities(self.init_params, X, model, rng, data)
             yield from_responsibilities(model, data, resp, policy, shape, override), policy
 
     def _screened_starts(
@@ -458,7 +462,8 @@ class BaseMixture(FittedMixture):
         if has_missing(model.family, X, 0, numbers=rows):
             data.look(model.family)
         sample = data.part(ArraySource(X), rows)
-        n_candidates = max(self.n_screen or self.n_init + 3, self.n_init)
+        extra = BLIND_STARTS if model.family.starts_blind else 3
+        n_candidates = max(self.n_screen or self.n_init + extra, self.n_init)
         for params in screen(
             model, sample, self.init_params, n_candidates, self.n_init, rng, shape, partial(self._override, model)
         ):

@@ -190,6 +190,9 @@ default='kmeans'
         if self.covariance_type not in FAMILIES:
             raise ValueError(f"covariance_type must be one of {', '.join(FAMILIES)}, not {self.covariance_type!r}.")
 
+    def _n_columns(self) -> int:
+        return int(np.shape(self.means_)[1])
+
     def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
         self.weights_ = params.weights
         self.means_, self.covariances_, self.precisions_cholesky_ = params.components

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -197,13 +197,14 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         return bool(self.family.has_response)
 
     def _make_model(self, data: Data) -> MixtureModel:
-        family = clone(self.family)
+        family = clone(self.family).place(data.source.n_features, data.source.names)
         lows = highs = None
         if family.is_surveyed or self.noise is not False:
             survey = data.look(family)
             lows, highs = survey.lows, survey.highs
-        rows = data.source.take(data.source.sample_rows(_SAMPLE_ROWS))
-        facts = Facts(rows, lows, highs, data.source.names)
+        sample = data.source.sample_rows(_SAMPLE_ROWS)
+        weights = data.weights[sample] if len(data.weights) and data.weights[sample].any() else None
+        facts = Facts(data.source.take(sample), weights, lows, highs, data.source.names)
         bound = family.bind(facts)
         if self.noise is not False:
             bound = Noise(bound, None if self.noise is True else float(self.noise)).bind(facts)
@@ -265,9 +266,10 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         return self.weights_init is None or not self.family.is_given_by(given) or self.noise is not False
 
     def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
-        given = {name: np.array(value, dtype=np.float64) for name, value in (self.params_init or {}).items()}
         weights = params.weights if self.weights_init is None else np.array(self.weights_init, dtype=np.float64)  # type: ignore[union-attr]
-        components = model.family.with_values(None if params is None else params.components, given)
+        components = model.family.with_values(
+            None if params is None else params.components, dict(self.params_init or {})
+        )
         return MixtureParams(weights, components)
 
     def _check_start(self, model: MixtureModel, n_features: int) -> None:
@@ -297,7 +299,7 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         check_number("weight_prior", self.weight_prior, Real, 1)
         if isinstance(self.frozen, str):
             raise TypeError(f"frozen must be a collection of names, such as {{{self.frozen!r}}}.")
-        if not isinstance(self.noise, bool) and (isinstance(self.noise, Integral) or not self.noise > 0):
+        if not isinstance(self.noise, bool) and not self.noise > 0:
             raise ValueError(f"noise must be True, False or a positive density, not {self.noise!r}.")
 
 

@@ -137,8 +137,9 @@ class ExpandedFamily(Family[Any, ExpandedStatistics]):
         seen = cells > 1e-12 * counts.sum()
         weights = np.where(seen, cells, 1.0)
         now = self.expectations(about)
-        means = (np.where(seen, sums / weights, old) for sums, old in zip((one, two), now, strict=True))
-        new = self.estimate(*means, about, held)
+        means_one = np.where(seen, one / weights, now[0])
+        means_two = np.where(seen, two / weights, now[1])
+        new = self.estimate(means_one, means_two, about, held)
         kept = type(new)(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
         return Maximized(self.keep(kept, about, dead, held))
 

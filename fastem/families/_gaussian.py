@@ -183,8 +183,8 @@ class GaussianFamily(Family[GaussianParams, Any]):
 
     def bind(self, facts: Facts) -> Self:
         """Relative to the data: `reg_covar` in units of each column's variance, and the prior."""
-        prior = None if self.prior is None else self.prior.bind(facts.rows)
-        return type(self)(self.reg_covar * column_moments(facts.rows)[1], prior)
+        prior = None if self.prior is None else self.prior.bind(facts.rows, facts.weights)
+        return type(self)(self.reg_covar * column_moments(facts.rows, facts.weights)[1], prior)
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> Any:
         return zeros(
@@ -360,8 +360,8 @@ class GaussianFamily(Family[GaussianParams, Any]):
     def is_given_by(self, names: set[str]) -> bool:
         return "means" in names and bool({"covariances", "precisions"} & names)
 
-    def with_values(self, params: GaussianParams | None, values: dict[str, np.ndarray]) -> GaussianParams:
-        values = dict(values)
+    def with_values(self, params: GaussianParams | None, values: dict[str, Any]) -> GaussianParams:
+        values = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
         if "covariances" in values:
             values["precisions_cholesky"] = self.factor(values["covariances"])
         elif "precisions" in values:
@@ -377,13 +377,15 @@ class GaussianFamily(Family[GaussianParams, Any]):
         return params.means
 
 
-def column_moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def column_moments(rows: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Means and variances of columns, of the cells that are not missing; 0 and 1 where there is nothing."""
     missing = np.isnan(rows)
-    counts = np.maximum((~missing).sum(axis=0), 1)
-    means = np.where(missing, 0, rows).sum(axis=0, dtype=np.float64) / counts
+    w = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+    counts = w @ ~missing
+    counts = np.where(counts > 0, counts, 1)
+    means = w @ np.where(missing, 0, rows) / counts
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.square(np.where(missing, 0, rows - means), dtype=np.float64).sum(axis=0) / counts
+        squares = w @ np.square(np.where(missing, 0, rows - means), dtype=np.float64) / counts
     return means, np.where((squares > 0) & np.isfinite(squares), squares, 1.0)
 
 

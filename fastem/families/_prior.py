@@ -40,14 +40,17 @@ class GaussianPrior(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unt
         self.dof = dof
         self.scale = scale
 
-    def bind(self, rows: np.ndarray) -> Self:
+    def bind(self, rows: np.ndarray, weights: np.ndarray | None) -> Self:
         """The prior with everything set, by a sample of the rows."""
         d = rows.shape[1]
         missing = np.isnan(rows)
-        centre = np.where(missing, 0, rows).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
+        w = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+        centre = w @ np.where(missing, 0, rows) / np.maximum(w @ ~missing, 1e-300)
         mean = centre if self.mean is None else np.array(self.mean, dtype=np.float64)
         deviations = np.where(missing, 0, rows - centre).astype(np.float64)
-        scale = deviations.T @ deviations / len(rows) if self.scale is None else np.array(self.scale, dtype=np.float64)
+        scale = (
+            (w * deviations.T) @ deviations / w.sum() if self.scale is None else np.array(self.scale, dtype=np.float64)
+        )
         if mean.shape != (d,) or scale.shape != (d, d):
             raise ValueError(f"A prior of {d} columns has a mean of shape ({d},) and a scale of shape ({d}, {d}).")
         if not self.shrinkage >= 0:

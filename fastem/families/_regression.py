@@ -28,13 +28,14 @@ class RegressionFamily(Family[Any, Any]):
 
     is_surveyed: ClassVar[bool] = True
     has_response: ClassVar[bool] = True
+    starts_blind: ClassVar[bool] = True
     bounds: Any
 
     def bind(self, facts: Facts) -> Self:
-        assert facts.lows is not None
+        assert facts.lows is not None and facts.highs is not None
         if facts.rows.shape[1] < 2:
             raise ValueError("A regression needs a column beside the response: fit(X, y), or a last column of X.")
-        bounds = np.array(Bounds(column_moments(facts.rows)[0], facts.lows, facts.highs))
+        bounds = np.array(Bounds(column_moments(facts.rows, facts.weights)[0], facts.lows, facts.highs))
         bound: Self = type(self)(**{**self.get_params(deep=False), "bounds": bounds})
         return bound
 
@@ -50,9 +51,6 @@ class RegressionFamily(Family[Any, Any]):
     def check_response(self, response: np.ndarray, first_row: int) -> None:
         """Raise ValueError that names the first response that the family does not take."""
         check_values(response, first_row, np.isinf(response), "responses must be finite")
-
-    def start_features(self, rows: np.ndarray) -> None:
-        return None
 
     def responses(self, params: Any, rows: np.ndarray) -> np.ndarray:
         """Expected responses to rows without response, shape (n, K)."""

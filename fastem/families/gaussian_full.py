@@ -17,7 +17,6 @@ from fastem.families._triangular import (
     triangular_log_density,
     unpack,
 )
-from fastem.tiles import is_complete
 
 __all__ = ["GaussianFull"]
 
@@ -55,18 +54,12 @@ class FullIncomplete(NamedTuple):
 
 @implements(log_density, FullIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    if is_complete(tile):
-        log_density(tile, params.complete, out, scratch)
-        return
     stride = params.complete.factors.shape[1]
     conditional_log_density(tile, params, params.complete.factors, stride, 1, out, scratch)
 
 
 @implements(add_statistics, FullIncomplete)
 def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    if is_complete(tile):
-        add_statistics(tile, resp, counts, params.complete, stats, lane, scratch)
-        return
     stride = stats.second.shape[2]
     at = lane * resp.shape[0] * stride
     add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, stride, 1, lane, scratch)

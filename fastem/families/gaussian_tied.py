@@ -17,7 +17,6 @@ from fastem.families._triangular import (
     triangular_log_density,
     unpack,
 )
-from fastem.tiles import is_complete
 
 __all__ = ["GaussianTied"]
 
@@ -54,17 +53,11 @@ class TiedIncomplete(NamedTuple):
 
 @implements(log_density, TiedIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    if is_complete(tile):
-        log_density(tile, params.complete, out, scratch)
-        return
     conditional_log_density(tile, params, params.complete.factor, 0, 0, out, scratch)
 
 
 @implements(add_statistics, TiedIncomplete)
 def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    if is_complete(tile):
-        add_statistics(tile, resp, counts, params.complete, stats, lane, scratch)
-        return
     at = lane * stats.second.shape[1]
     add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, 0, 0, lane, scratch)
 

@@ -207,7 +207,7 @@ class LinearRegression(RegressionFamily):
         moments = unpack(stats.second, d)
         total = moments.sum(axis=0) / max(float(cells.sum()), 1e-300)
         mean = stats.first.sum(axis=0)[-1] / max(float(cells.sum()), 1e-300)
-        floor = self.reg_variance * max(float(total[-1, -1] - mean**2), 0.0)
+        floor = self.reg_variance * np.maximum(total[-1, -1] - mean**2, 0.0)
         rows = []
         for k in range(len(counts)):
             old = LinearRegressionParams(*(field[k] for field in about))
@@ -236,7 +236,7 @@ class LinearRegression(RegressionFamily):
         intercept = old.intercepts
         if self.fit_intercept and "intercepts" not in held:
             intercept = (mean + centre)[-1] - coefs @ (mean + centre)[:-1]
-        return LinearRegressionParams(coefs, intercept, max(float(residual), 0.0))
+        return LinearRegressionParams(coefs, intercept, np.maximum(residual, 0.0))
 
     def _require_errors(self, variances: np.ndarray) -> None:
         bad = np.flatnonzero(~(variances > 0))

@@ -100,7 +100,7 @@ class Multinomial(LinearFamily):
         return n_components * (n_features - 1)
 
     def sample(self, params: MultinomialParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
-        return rng.multinomial(self.n_trials, params.probabilities[k], size=n).astype(np.float64)
+        return rng.multinomial(int(self.n_trials or 0), params.probabilities[k], size=n).astype(np.float64)
 
     def means(self, params: MultinomialParams) -> np.ndarray:
         """Expected shares, of a sum of 1."""

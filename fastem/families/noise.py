@@ -53,6 +53,7 @@ class Noise(Family[Any, Any]):
     """
 
     is_surveyed = True
+    n_noise = 1
 
     def __init__(self, family: Family[Any, Any], density: float | None = None, log_cells: Any = None, lows: Any = None):
         self.family = family
@@ -62,6 +63,7 @@ class Noise(Family[Any, Any]):
         self.parameters = family.parameters  # type: ignore[misc]  # those of the others
         self.shared = family.shared  # type: ignore[misc]
         self.takes_missing = family.takes_missing and density is None  # type: ignore[misc]
+        self.starts_blind = family.starts_blind  # type: ignore[misc]
         self.has_response = family.has_response  # type: ignore[misc]
 
     # --- data ---------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ class Noise(Family[Any, Any]):
     def base(self, rows: np.ndarray) -> np.ndarray | None:
         return self.family.base(rows)
 
-    def start_features(self, rows: np.ndarray) -> np.ndarray | None:
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
         return self.family.start_features(rows)
 
     # --- statistics ---------------------------------------------------------------------------
@@ -150,7 +152,7 @@ class Noise(Family[Any, Any]):
     def is_given_by(self, names: set[str]) -> bool:
         return self.family.is_given_by(names)
 
-    def with_values(self, params: Any, values: dict[str, np.ndarray]) -> Any:
+    def with_values(self, params: Any, values: dict[str, Any]) -> Any:
         return self.family.with_values(params, values)
 
     def attributes(self, params: Any) -> dict[str, Any]:

@@ -167,15 +167,17 @@ class Product(Family[ProductParams, ProductStatistics]):
 
     # --- data ---------------------------------------------------------------------------------
 
+    def place(self, n_columns: int, names: list[str] | None) -> Self:
+        return type(self)(self.parts, self._find(n_columns, names))
+
     def bind(self, facts: Facts) -> Self:
-        columns = self._find(facts.rows.shape[1], facts.names)
         parts = {}
-        for (key, part), mine in zip(self.parts.items(), columns, strict=True):
+        for (key, part), mine in zip(self.parts.items(), self.columns, strict=True):
             lows = None if facts.lows is None else facts.lows[mine]
             highs = None if facts.highs is None else facts.highs[mine]
             names = None if facts.names is None else [facts.names[j] for j in mine]
-            parts[key] = clone(part).bind(Facts(facts.rows[:, mine], lows, highs, names))
-        return type(self)(parts, columns)
+            parts[key] = clone(part).bind(Facts(facts.rows[:, mine], facts.weights, lows, highs, names))
+        return type(self)(parts, self.columns)
 
     def _find(self, n_columns: int, names: list[str] | None) -> list[list[int]]:
         """Numbers of the parts' columns; raises ValueError unless each column has one part."""
@@ -215,9 +217,6 @@ class Product(Family[ProductParams, ProductStatistics]):
         return self if all(wider[key] is part for key, part in self.parts.items()) else type(self)(wider, self.columns)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
-        columns = self.columns
-        if columns is None:
-            return
         for part, mine in self._each():
             try:
                 part.check(rows[:, mine], first_row)
@@ -227,14 +226,12 @@ class Product(Family[ProductParams, ProductStatistics]):
                 raise ValueError(f"{error} (Columns are counted within the part of column {mine[0]}.)") from error
 
     def base(self, rows: np.ndarray) -> np.ndarray | None:
-        if self.columns is None:
-            return np.zeros(len(rows))
         parts = [part.base(rows[:, mine]) for part, mine in self._each()]
         return np.sum([np.zeros(len(rows)), *(part for part in parts if part is not None)], axis=0)
 
-    def start_features(self, rows: np.ndarray) -> np.ndarray | None:
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
         features = [part.start_features(rows[:, mine]) for part, mine in self._each()]
-        seen = np.hstack([f for f in features if f is not None]).astype(np.float64)
+        seen = np.hstack(features).astype(np.float64)
         missing = np.isnan(seen)
         counts = np.maximum((~missing).sum(axis=0), 1)
         means = np.where(missing, 0, seen).sum(axis=0) / counts

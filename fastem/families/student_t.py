@@ -16,7 +16,7 @@ from fastem.families._gaussian import LOG_2PI, GaussianFamily, GaussianParams, c
 from fastem.families._independent import add_incomplete, incomplete_log_density
 from fastem.families._triangular import add_triangular, triangular_log_density
 from fastem.families.gaussian_diag import DiagIncomplete, GaussianDiag
-from fastem.families.gaussian_full import FullIncomplete, GaussianFull
+from fastem.families.gaussian_full import FullIncomplete, FullKernel, GaussianFull
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import fill, fma, lanes, load, splat, store, total
 from fastem.statistics import add_lanes
@@ -36,11 +36,22 @@ class StudentParams(NamedTuple):
 
 
 class FullStudentKernel(NamedTuple):
-    """Gaussian parameters with constants 0, and of each component and number of missing cells (K, d + 1)
+    """Gaussian parameters with constants 0, tables and inverse degrees of freedom.
 
-    constants, half the degrees of freedom of the density, and expectations of log u beside log u;
-    inverse degrees of freedom (K,), 0 for Gaussians.
+    The tables are, of each component and number of missing cells (K, d + 1), constants, half the
+    degrees of freedom of the density, and expectations of log u beside log u; the inverse degrees
+    of freedom (K,) are 0 for Gaussians.
     """
+
+    gaussians: FullKernel
+    constants: np.ndarray
+    halves: np.ndarray
+    logs: np.ndarray
+    inverse: np.ndarray
+
+
+class FullStudentIncomplete(NamedTuple):
+    """The same for rows with missing cells."""
 
     gaussians: FullIncomplete
     constants: np.ndarray
@@ -134,14 +145,32 @@ def _halves(scratch, k, m):  # type: ignore[no-untyped-def]
 
 @implements(log_density, FullStudentKernel)
 def _full_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    factors = params.gaussians.factors
+    triangular_log_density(tile, params.gaussians, factors, factors.shape[1], out, scratch)
+    for k in range(out.shape[0]):
+        _densities(params, k, 0, out, n_points(tile))
+
+
+@implements(add_statistics, FullStudentKernel)
+def _add_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    n_components = resp.shape[0]
+    m = n_points(tile)
+    factors = params.gaussians.factors
+    moments = stats.moments
+    stride = moments.second.shape[2]
+    at = lane * n_components * stride
+    q, weighted, rest = _halves(scratch, n_components, m)
+    triangular_log_density(tile, params.gaussians, factors, factors.shape[1], q, rest)
+    for k in range(n_components):
+        _weigh(params, k, 0, q, resp, weighted, stats, lane, m)
+    add_triangular(tile, weighted, counts, params.gaussians, moments.first, moments.second, at, stride, lane, rest)
+
+
+@implements(log_density, FullStudentIncomplete)
+def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     d = tile.shape[0]
     m = n_points(tile)
     factors = params.gaussians.complete.factors
-    if is_complete(tile):
-        triangular_log_density(tile, params.gaussians.complete, factors, factors.shape[1], out, scratch)
-        for k in range(out.shape[0]):
-            _densities(params, k, 0, out, m)
-        return
     z, x, r, extra, small = divide(scratch, d, m)
     n_groups = group_points(tile, x, extra)
     for k in range(out.shape[0]):
@@ -152,25 +181,17 @@ def _full_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-de
             out[k, int(extra[b])] = constant + _density_of_point(params, k, n_missing, r[b])
 
 
-@implements(add_statistics, FullStudentKernel)
-def _add_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+@implements(add_statistics, FullStudentIncomplete)
+def _add_incomplete_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     d = tile.shape[0]
     n_components = resp.shape[0]
     m = n_points(tile)
     gaussians = params.gaussians
     factors = gaussians.complete.factors
-    stride = stats.moments.second.shape[2]
+    moments = stats.moments
+    stride = moments.second.shape[2]
     at = lane * n_components * stride
-    q, weighted, rest = _halves(scratch, n_components, m)
-    if is_complete(tile):
-        triangular_log_density(tile, gaussians.complete, factors, factors.shape[1], q, rest)
-        for k in range(n_components):
-            _weigh(params, k, 0, q, resp, weighted, stats, lane, m)
-        moments = stats.moments
-        add_triangular(
-            tile, weighted, counts, gaussians.complete, moments.first, moments.second, at, stride, lane, rest
-        )
-        return
+    _, weighted, rest = _halves(scratch, n_components, m)
     z, x, r, extra, small = divide(rest, d, m)
     n_groups = group_points(tile, x, extra)
     for k in range(n_components):
@@ -178,7 +199,6 @@ def _add_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore
         for b in range(m):
             point = int(extra[b])
             weighted[k, point] = _weigh_point(params, k, int(extra[6 * m + b]), r[b], resp[k, point], stats, lane)
-    moments = stats.moments
     add_conditional(tile, weighted, resp, counts, gaussians, moments.first, moments.second, at, stride, 1, lane, rest)
 
 
@@ -246,6 +266,7 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
 
     parameters = StudentParams
     gaussian: ClassVar[type[GaussianFamily]]
+    is_always_incomplete: ClassVar[bool] = False
 
     def __init__(self, dofs: float | None = None, shared_dofs: bool = False, reg_covar: Any = 1e-6):
         self.dofs = dofs
@@ -268,12 +289,14 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
     def bind(self, facts: Facts) -> Self:
         if self.dofs is not None and not self.dofs > 0:
             raise ValueError(f"dofs must be positive, not {self.dofs!r}.")
-        return type(self)(self.dofs, self.shared_dofs, self.reg_covar * column_moments(facts.rows)[1])
+        return type(self)(self.dofs, self.shared_dofs, self.reg_covar * column_moments(facts.rows, facts.weights)[1])
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> StudentStatistics:
-        of_components = np.zeros((2, lanes, n_components))
-        absent = np.zeros((lanes, n_components, n_features))
-        return StudentStatistics(self._gaussians.zeros(lanes, n_components, n_features), *of_components, absent)
+        moments = self._gaussians.zeros(lanes, n_components, n_features)
+        of_components = (lanes, n_components)
+        return StudentStatistics(
+            moments, np.zeros(of_components), np.zeros(of_components), np.zeros((*of_components, n_features))
+        )
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self._gaussians.scratch(n_components, n_features, tile_rows) + 2 * n_components * tile_rows
@@ -289,9 +312,13 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
         k, d = params.means.shape
         gaussians = self._gaussians
         as_gaussians = self._as_gaussians(params)
-        kernel = gaussians.prepare(as_gaussians, self._as_gaussians(about), np.zeros(k), dtype, missing=True).params
-        nothing = kernel.complete._replace(constants=np.zeros(k, dtype))
-        kernel = kernel._replace(complete=nothing)
+        both = as_gaussians, self._as_gaussians(about)
+        kernel = gaussians.prepare(*both, np.zeros(k), dtype, missing=missing or self.is_always_incomplete).params
+        nothing = np.zeros(k, dtype)
+        if hasattr(kernel, "complete"):
+            kernel = kernel._replace(complete=kernel.complete._replace(constants=nothing))
+        else:
+            kernel = kernel._replace(constants=nothing)
         here = d - np.arange(d + 1)
         dofs = params.dofs[:, None]
         gaussian = np.isinf(dofs)
@@ -317,12 +344,10 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
     def expected(self, params: StudentParams, counts: np.ndarray) -> StudentStatistics:
         """With u of its mean 1, and E log u = psi(dof / 2) - log(dof / 2)."""
         stats = add_lanes(self.zeros(1, *params.means.shape))
-        halves = params.dofs / 2
-        return stats._replace(
-            moments=self._gaussians.expected(self._as_gaussians(params), counts),
-            scales=counts.copy(),
-            logs=counts * (psi(halves) - np.log(halves)),
-        )
+        halves = np.where(np.isinf(params.dofs), 1.0, params.dofs / 2)
+        logs = np.where(np.isinf(params.dofs), 0.0, psi(halves) - np.log(halves))
+        moments = self._gaussians.expected(self._as_gaussians(params), counts)
+        return stats._replace(moments=moments, scales=counts.copy(), logs=counts * logs)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -424,19 +449,23 @@ class StudentTFull(_StudentFamily):
     __doc__ = (_StudentFamily.__doc__ or "") + "\n\nEach component has a scale matrix of its own."
     gaussian = GaussianFull
 
-    def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> FullStudentKernel:
-        return FullStudentKernel(gaussians, *tables)
+    def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> Any:
+        kind = FullStudentIncomplete if hasattr(gaussians, "complete") else FullStudentKernel
+        return kind(gaussians, *tables)
 
 
 class StudentTDiag(_StudentFamily):
     __doc__ = (_StudentFamily.__doc__ or "") + "\n\nEach column has a scale of its own, with one u for a row."
     gaussian = GaussianDiag
+    is_always_incomplete = True
 
     def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> DiagStudentKernel:
         nothing = gaussians._replace(
             offsets=np.zeros_like(gaussians.offsets), log_weights=np.zeros_like(gaussians.log_weights)
         )
-        return DiagStudentKernel(nothing, *tables, (0.5 * np.log(params.scales)).astype(gaussians.offsets.dtype))
+        constants, halves, logs, inverse = tables
+        log_scales = (0.5 * np.log(params.scales)).astype(gaussians.offsets.dtype)
+        return DiagStudentKernel(nothing, constants, halves, logs, inverse, log_scales)
 
     def _rescale(
         self, scales: np.ndarray, stats: StudentStatistics, counts: np.ndarray, dead: np.ndarray
