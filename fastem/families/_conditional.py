@@ -38,7 +38,7 @@ def conditional_log_density(tile, params, factors, stride, p_stride, out, scratc
     for k in range(out.shape[0]):
         distances(x, z, r, params, factors, stride, p_stride, k, n_groups, d, m, extra, small)
         for b in range(m):
-            out[k, int(extra[b])] = params.complete.constants[k] + (r[b] + extra[5 * m + b])
+            out[k, int(extra[b])] = params.constants[k] + (r[b] + extra[5 * m + b])
 
 
 @njit(error_model="numpy")
@@ -86,7 +86,7 @@ def add_conditional(  # type: ignore[no-untyped-def]
                     for b in range(int(extra[m + g]), int(extra[m + g + 1])):
                         weight += resp[k, int(extra[b])]
                     _add_spread(second, at + k * stride, weight, n_missing, d, params.places, small)
-            _shift(z, params.complete, k, d, m)
+            _shift(z, params, k, d, m)
             add_moments(z, d, m, r, 0, first, (lane * n_components + k) * d, second, at + k * stride)
 
 
@@ -237,10 +237,9 @@ def _factor(precisions, at, n_missing, d, small):  # type: ignore[no-untyped-def
 def _fill_vector(x, z, params, k, p_at, n_missing, d, m, small, b):  # type: ignore[no-untyped-def]
     """Fill one vector of points."""
     columns = d * d
-    complete = params.complete
     for i in range(n_missing, d):
         j = int(small[columns + i])
-        store(z, j * m + b, centred(load(x, j * m + b), complete.means, complete.means_low, k * d + j))
+        store(z, j * m + b, centred(load(x, j * m + b), params.means, params.means_low, k * d + j))
     for i in range(n_missing):
         a = int(small[columns + i])
         s = fill(load(x, b), 0.0)
@@ -262,10 +261,9 @@ def _fill_vector(x, z, params, k, p_at, n_missing, d, m, small, b):  # type: ign
 def _fill_point(x, z, params, k, p_at, n_missing, d, m, small, b):  # type: ignore[no-untyped-def]
     """Fill one point."""
     columns = d * d
-    complete = params.complete
     for i in range(n_missing, d):
         j = int(small[columns + i])
-        z[j * m + b] = (x[j * m + b] - complete.means[k, j]) - complete.means_low[k, j]
+        z[j * m + b] = (x[j * m + b] - params.means[k, j]) - params.means_low[k, j]
     for i in range(n_missing):
         a = int(small[columns + i])
         s = 0.0
@@ -284,13 +282,13 @@ def _fill_point(x, z, params, k, p_at, n_missing, d, m, small, b):  # type: igno
 
 
 @njit(error_model="numpy")
-def _shift(z, complete, k, d, m):  # type: ignore[no-untyped-def]
+def _shift(z, params, k, d, m):  # type: ignore[no-untyped-def]
     """Deviations from the centres instead of the means."""
     w = lanes(z)
     for j in range(d):
         at = k * d + j
-        shift = (splat(complete.means, at) - splat(complete.centres, at)) + (
-            splat(complete.means_low, at) - splat(complete.centres_low, at)
+        shift = (splat(params.means, at) - splat(params.centres, at)) + (
+            splat(params.means_low, at) - splat(params.centres_low, at)
         )
         for b in range(0, m, w):
             store(z, j * m + b, load(z, j * m + b) + shift)

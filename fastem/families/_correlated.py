@@ -22,7 +22,7 @@ class CorrelatedGaussian(GaussianFamily):
     def incomplete(self, kernel: Any, params: GaussianParams, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Any:
         precisions = self.precisions(params.precisions_cholesky).reshape(-1)
         return self.incomplete_parameters(
-            kernel, np.ascontiguousarray(precisions, dtype=dtype), moment_places(params.means.shape[1])
+            *kernel, np.ascontiguousarray(precisions, dtype=dtype), moment_places(params.means.shape[1])
         )
 
     def complete(

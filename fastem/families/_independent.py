@@ -153,12 +153,11 @@ def _add_one(tile, resp, params, j, k, first, at_first, second, at_second):  # t
 def incomplete_log_density(tile, params, out):  # type: ignore[no-untyped-def]
     """Log-densities of the cells that are there; ``params.offsets`` are the constants of each cell, (K, d)."""
     if is_complete(tile):
-        independent_log_density(tile, params.complete, out)
+        independent_log_density(tile, params, out)
         return
     d = tile.shape[0]
     w = lanes(tile)
     m = n_points(tile)
-    complete = params.complete
     for k in range(out.shape[0]):
         constant = splat(params.log_weights, k)
         zero = fill(constant, 0.0)
@@ -168,7 +167,7 @@ def incomplete_log_density(tile, params, out):  # type: ignore[no-untyped-def]
             for j in range(d):
                 at = k * d + j
                 x = load(tile, j * m + b)
-                z = centred(x, complete.means, complete.means_low, at) * splat(complete.roots, at)
+                z = centred(x, params.means, params.means_low, at) * splat(params.roots, at)
                 cell = fma(minimum(z * z, huge(x)), half, splat(params.offsets, at))
                 s = s + where_greater(x, zero - huge(x), cell, zero)
             store(out, k * m + b, s)
@@ -178,12 +177,12 @@ def incomplete_log_density(tile, params, out):  # type: ignore[no-untyped-def]
 def add_incomplete(tile, resp, counts, params, stats, stride, step, lane):  # type: ignore[no-untyped-def]
     """Add the moments of the cells that are there, and the responsibilities of those that are not."""
     if is_complete(tile):
-        add_independent(tile, resp, counts, params.complete, stats.first, stats.second, stride, step, lane)
+        add_independent(tile, resp, counts, params, stats.first, stats.second, stride, step, lane)
         return
     d = tile.shape[0]
     w = lanes(tile)
     m = n_points(tile)
-    centres, centres_low = params.complete.centres, params.complete.centres_low
+    centres, centres_low = params.centres, params.centres_low
     zero = fill(load(tile, 0), 0.0)
     for k in range(resp.shape[0]):
         row = lane * resp.shape[0] + k
@@ -230,7 +229,7 @@ class IndependentGaussian(GaussianFamily):
     def incomplete(self, kernel: Any, params: GaussianParams, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Any:
         roots = self.pack(params.precisions_cholesky, params.means.shape[1])
         offsets = np.log(roots) - 0.5 * LOG_2PI
-        return self.incomplete_parameters(kernel, offsets.astype(dtype), log_weights.astype(dtype))
+        return self.incomplete_parameters(*kernel, offsets.astype(dtype), log_weights.astype(dtype))
 
     def covariance_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return self.second_shape(n_components, n_features)

@@ -39,9 +39,14 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class DiagIncomplete(NamedTuple):
-    """Parameters for complete rows, constants of each cell (K, d), log-weights (K,)."""
+    """Those for complete rows, constants of each cell (K, d), log-weights (K,)."""
 
-    complete: DiagKernel
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    roots: np.ndarray
     offsets: np.ndarray
     log_weights: np.ndarray
 

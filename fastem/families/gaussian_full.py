@@ -45,17 +45,22 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class FullIncomplete(NamedTuple):
-    """Parameters for complete rows, precisions one after the other, places of packed moments (d, d)."""
+    """Those for complete rows, precisions one after the other, places of packed moments (d, d)."""
 
-    complete: FullKernel
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    factors: np.ndarray
     precisions: np.ndarray
     places: np.ndarray
 
 
 @implements(log_density, FullIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    stride = params.complete.factors.shape[1]
-    conditional_log_density(tile, params, params.complete.factors, stride, 1, out, scratch)
+    stride = params.factors.shape[1]
+    conditional_log_density(tile, params, params.factors, stride, 1, out, scratch)
 
 
 @implements(add_statistics, FullIncomplete)

@@ -44,16 +44,21 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class TiedIncomplete(NamedTuple):
-    """Parameters for complete rows, precisions one after the other, places of packed moments (d, d)."""
+    """Those for complete rows, precisions one after the other, places of packed moments (d, d)."""
 
-    complete: TiedKernel
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    factor: np.ndarray
     precisions: np.ndarray
     places: np.ndarray
 
 
 @implements(log_density, TiedIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    conditional_log_density(tile, params, params.complete.factor, 0, 0, out, scratch)
+    conditional_log_density(tile, params, params.factor, 0, 0, out, scratch)
 
 
 @implements(add_statistics, TiedIncomplete)

@@ -10,7 +10,7 @@ from fastem.elementary import log
 from fastem.families._domain import check_values
 from fastem.families._gaussian import GaussianParams
 from fastem.families._independent import IndependentStatistics, add_incomplete, incomplete_log_density
-from fastem.families.gaussian_diag import DiagIncomplete, GaussianDiag
+from fastem.families.gaussian_diag import GaussianDiag
 from fastem.family import Family, Maximized, Prepared
 from fastem.simd import fill, huge, lanes, load, store, where_greater
 from fastem.tiles import n_points
@@ -19,9 +19,16 @@ __all__ = ["LogNormal"]
 
 
 class LogKernel(NamedTuple):
-    """Parameters of Gaussians with independent features, for the logarithms."""
+    """Parameters of Gaussians with independent features and missing cells, for the logarithms."""
 
-    gaussians: DiagIncomplete
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    roots: np.ndarray
+    offsets: np.ndarray
+    log_weights: np.ndarray
 
 
 class LogNormalParams(NamedTuple):
@@ -47,13 +54,13 @@ def _logarithms(tile, scratch):  # type: ignore[no-untyped-def]
 
 @implements(log_density, LogKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    incomplete_log_density(_logarithms(tile, scratch), params.gaussians, out)
+    incomplete_log_density(_logarithms(tile, scratch), params, out)
 
 
 @implements(add_statistics, LogKernel)
 def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     logs = _logarithms(tile, scratch)
-    add_incomplete(logs, resp, counts, params.gaussians, stats, tile.shape[0], 1, lane)
+    add_incomplete(logs, resp, counts, params, stats, tile.shape[0], 1, lane)
 
 
 class LogNormal(Family[LogNormalParams, IndependentStatistics]):
@@ -111,7 +118,7 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
     ) -> Prepared:
         both = self._as_gaussians(params), self._as_gaussians(about)
         prepared = self._gaussians.prepare(*both, log_weights, dtype, missing=True)
-        return Prepared(LogKernel(prepared.params), prepared.offset)
+        return Prepared(LogKernel(*prepared.params), prepared.offset)
 
     def recentre(
         self, stats: IndependentStatistics, counts: np.ndarray, about: LogNormalParams, dtype: np.dtype[Any]

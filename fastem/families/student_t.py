@@ -13,14 +13,19 @@ from fastem.elementary import log
 from fastem.families._conditional import add_conditional, distances, divide, group_points
 from fastem.families._correlated import conditional_law, patterns
 from fastem.families._gaussian import LOG_2PI, GaussianFamily, GaussianParams, column_moments
-from fastem.families._independent import add_incomplete, incomplete_log_density
+from fastem.families._independent import (
+    add_incomplete,
+    add_independent,
+    incomplete_log_density,
+    independent_log_density,
+)
 from fastem.families._triangular import add_triangular, triangular_log_density
-from fastem.families.gaussian_diag import DiagIncomplete, GaussianDiag
-from fastem.families.gaussian_full import FullIncomplete, FullKernel, GaussianFull
+from fastem.families.gaussian_diag import GaussianDiag
+from fastem.families.gaussian_full import GaussianFull
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import fill, fma, lanes, load, splat, store, total
-from fastem.statistics import add_lanes
-from fastem.tiles import is_complete, n_points
+from fastem.statistics import add_lanes, zeros
+from fastem.tiles import n_points
 
 __all__ = ["StudentT", "StudentTDiag", "StudentTFull"]
 
@@ -43,8 +48,13 @@ class FullStudentKernel(NamedTuple):
     of freedom (K,) are 0 for Gaussians.
     """
 
-    gaussians: FullKernel
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
     constants: np.ndarray
+    factors: np.ndarray
+    log_norms: np.ndarray
     halves: np.ndarray
     logs: np.ndarray
     inverse: np.ndarray
@@ -53,18 +63,47 @@ class FullStudentKernel(NamedTuple):
 class FullStudentIncomplete(NamedTuple):
     """The same for rows with missing cells."""
 
-    gaussians: FullIncomplete
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
     constants: np.ndarray
+    factors: np.ndarray
+    precisions: np.ndarray
+    places: np.ndarray
+    log_norms: np.ndarray
     halves: np.ndarray
     logs: np.ndarray
     inverse: np.ndarray
 
 
 class DiagStudentKernel(NamedTuple):
-    """The same for independent scales, with their logarithms (K, d)."""
+    """The same for independent scales."""
 
-    gaussians: DiagIncomplete
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
     constants: np.ndarray
+    roots: np.ndarray
+    log_norms: np.ndarray
+    halves: np.ndarray
+    logs: np.ndarray
+    inverse: np.ndarray
+
+
+class DiagStudentIncomplete(NamedTuple):
+    """The same for rows with missing cells, with the logarithms of the scales (K, d)."""
+
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    roots: np.ndarray
+    offsets: np.ndarray
+    log_weights: np.ndarray
+    log_norms: np.ndarray
     halves: np.ndarray
     logs: np.ndarray
     inverse: np.ndarray
@@ -72,12 +111,16 @@ class DiagStudentKernel(NamedTuple):
 
 
 class StudentStatistics(NamedTuple):
-    """Moments with weights ``r u``, sums of r u and of r E log u (K,), of r where cells are missing (K, d)."""
+    """Moments with weights ``r u``; sums of r u where cells are missing (K, d); of r u and r E log u (K,);
+    and of r where cells are missing (K, d).
+    """
 
-    moments: Any
+    first: np.ndarray
+    second: np.ndarray
+    absent: np.ndarray
     scales: np.ndarray
     logs: np.ndarray
-    absent: np.ndarray
+    holes: np.ndarray
 
 
 # --- kernels ----------------------------------------------------------------------------------
@@ -87,8 +130,8 @@ class StudentStatistics(NamedTuple):
 def _densities(params, k, n_missing, out, m):  # type: ignore[no-untyped-def]
     """Log-densities from ``-q / 2``, all points with the same number of missing cells."""
     w = lanes(out)
-    at = k * params.constants.shape[1] + n_missing
-    constant = splat(params.constants, at)
+    at = k * params.log_norms.shape[1] + n_missing
+    constant = splat(params.log_norms, at)
     one = fill(constant, 1.0)
     half = fill(constant, 0.0) - splat(params.halves, at)
     scale = splat(params.inverse, k) * fill(constant, -2.0)
@@ -99,14 +142,14 @@ def _densities(params, k, n_missing, out, m):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def _density_of_point(params, k, n_missing, minus_half_q):  # type: ignore[no-untyped-def]
     growth = math.log1p(-2.0 * minus_half_q * params.inverse[k])
-    return params.constants[k, n_missing] - params.halves[k, n_missing] * growth
+    return params.log_norms[k, n_missing] - params.halves[k, n_missing] * growth
 
 
 @njit(error_model="numpy")
 def _weigh(params, k, n_missing, q, resp, weighted, stats, lane, m):  # type: ignore[no-untyped-def]
     """Weights ``r u`` of points with the same number of missing cells, from ``-q / 2``."""
     w = lanes(resp)
-    at = k * params.constants.shape[1] + n_missing
+    at = k * params.log_norms.shape[1] + n_missing
     zero = fill(load(resp, 0), 0.0)
     one = fill(zero, 1.0)
     scale = splat(params.inverse, k) * fill(zero, -2.0)
@@ -145,8 +188,8 @@ def _halves(scratch, k, m):  # type: ignore[no-untyped-def]
 
 @implements(log_density, FullStudentKernel)
 def _full_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    factors = params.gaussians.factors
-    triangular_log_density(tile, params.gaussians, factors, factors.shape[1], out, scratch)
+    factors = params.factors
+    triangular_log_density(tile, params, factors, factors.shape[1], out, scratch)
     for k in range(out.shape[0]):
         _densities(params, k, 0, out, n_points(tile))
 
@@ -155,26 +198,25 @@ def _full_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-de
 def _add_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     n_components = resp.shape[0]
     m = n_points(tile)
-    factors = params.gaussians.factors
-    moments = stats.moments
-    stride = moments.second.shape[2]
+    factors = params.factors
+    stride = stats.second.shape[2]
     at = lane * n_components * stride
     q, weighted, rest = _halves(scratch, n_components, m)
-    triangular_log_density(tile, params.gaussians, factors, factors.shape[1], q, rest)
+    triangular_log_density(tile, params, factors, factors.shape[1], q, rest)
     for k in range(n_components):
         _weigh(params, k, 0, q, resp, weighted, stats, lane, m)
-    add_triangular(tile, weighted, counts, params.gaussians, moments.first, moments.second, at, stride, lane, rest)
+    add_triangular(tile, weighted, counts, params, stats.first, stats.second, at, stride, lane, rest)
 
 
 @implements(log_density, FullStudentIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     d = tile.shape[0]
     m = n_points(tile)
-    factors = params.gaussians.complete.factors
+    factors = params.factors
     z, x, r, extra, small = divide(scratch, d, m)
     n_groups = group_points(tile, x, extra)
     for k in range(out.shape[0]):
-        distances(x, z, r, params.gaussians, factors, factors.shape[1], 1, k, n_groups, d, m, extra, small)
+        distances(x, z, r, params, factors, factors.shape[1], 1, k, n_groups, d, m, extra, small)
         for b in range(m):
             n_missing = int(extra[6 * m + b])
             constant = extra[5 * m + b] - 0.5 * n_missing * LOG_2PI
@@ -186,32 +228,42 @@ def _add_incomplete_full(tile, resp, counts, params, stats, lane, scratch):  # t
     d = tile.shape[0]
     n_components = resp.shape[0]
     m = n_points(tile)
-    gaussians = params.gaussians
-    factors = gaussians.complete.factors
-    moments = stats.moments
-    stride = moments.second.shape[2]
+    factors = params.factors
+    stride = stats.second.shape[2]
     at = lane * n_components * stride
     _, weighted, rest = _halves(scratch, n_components, m)
     z, x, r, extra, small = divide(rest, d, m)
     n_groups = group_points(tile, x, extra)
     for k in range(n_components):
-        distances(x, z, r, gaussians, factors, factors.shape[1], 1, k, n_groups, d, m, extra, small)
+        distances(x, z, r, params, factors, factors.shape[1], 1, k, n_groups, d, m, extra, small)
         for b in range(m):
             point = int(extra[b])
             weighted[k, point] = _weigh_point(params, k, int(extra[6 * m + b]), r[b], resp[k, point], stats, lane)
-    add_conditional(tile, weighted, resp, counts, gaussians, moments.first, moments.second, at, stride, 1, lane, rest)
+    add_conditional(tile, weighted, resp, counts, params, stats.first, stats.second, at, stride, 1, lane, rest)
 
 
 @implements(log_density, DiagStudentKernel)
 def _diag_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    m = n_points(tile)
-    incomplete_log_density(tile, params.gaussians, out)
-    if is_complete(tile):
-        for k in range(out.shape[0]):
-            _densities(params, k, 0, out, m)
-        return
+    independent_log_density(tile, params, out)
     for k in range(out.shape[0]):
-        for b in range(m):
+        _densities(params, k, 0, out, n_points(tile))
+
+
+@implements(add_statistics, DiagStudentKernel)
+def _add_diag(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    m = n_points(tile)
+    q, weighted, _ = _halves(scratch, resp.shape[0], m)
+    independent_log_density(tile, params, q)
+    for k in range(resp.shape[0]):
+        _weigh(params, k, 0, q, resp, weighted, stats, lane, m)
+    add_independent(tile, weighted, counts, params, stats.first, stats.second, tile.shape[0], 1, lane)
+
+
+@implements(log_density, DiagStudentIncomplete)
+def _incomplete_diag_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    incomplete_log_density(tile, params, out)
+    for k in range(out.shape[0]):
+        for b in range(n_points(tile)):
             n_missing = 0
             constant = 0.0
             for j in range(tile.shape[0]):
@@ -221,26 +273,21 @@ def _diag_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-de
             out[k, b] = constant + _density_of_point(params, k, n_missing, out[k, b])
 
 
-@implements(add_statistics, DiagStudentKernel)
-def _add_diag(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+@implements(add_statistics, DiagStudentIncomplete)
+def _add_incomplete_diag(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     d = tile.shape[0]
-    n_components = resp.shape[0]
     m = n_points(tile)
-    q, weighted, _ = _halves(scratch, n_components, m)
-    incomplete_log_density(tile, params.gaussians, q)
-    complete = is_complete(tile)
-    for k in range(n_components):
-        if complete:
-            _weigh(params, k, 0, q, resp, weighted, stats, lane, m)
-            continue
+    q, weighted, _ = _halves(scratch, resp.shape[0], m)
+    incomplete_log_density(tile, params, q)
+    for k in range(resp.shape[0]):
         for b in range(m):
             n_missing = 0
             for j in range(d):
                 if tile[j, b] != tile[j, b]:
                     n_missing += 1
-                    stats.absent[lane, k, j] += resp[k, b]
+                    stats.holes[lane, k, j] += resp[k, b]
             weighted[k, b] = _weigh_point(params, k, n_missing, q[k, b], resp[k, b], stats, lane)
-    add_incomplete(tile, weighted, counts, params.gaussians, stats.moments, d, 1, lane)
+    add_incomplete(tile, weighted, counts, params, stats, d, 1, lane)
 
 
 # --- the family -------------------------------------------------------------------------------
@@ -266,7 +313,6 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
 
     parameters = StudentParams
     gaussian: ClassVar[type[GaussianFamily]]
-    is_always_incomplete: ClassVar[bool] = False
 
     def __init__(self, dofs: float | None = None, shared_dofs: bool = False, reg_covar: Any = 1e-6):
         self.dofs = dofs
@@ -292,10 +338,10 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
         return type(self)(self.dofs, self.shared_dofs, self.reg_covar * column_moments(facts.rows, facts.weights)[1])
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> StudentStatistics:
-        moments = self._gaussians.zeros(lanes, n_components, n_features)
-        of_components = (lanes, n_components)
-        return StudentStatistics(
-            moments, np.zeros(of_components), np.zeros(of_components), np.zeros((*of_components, n_features))
+        one, cells = (n_components,), (n_components, n_features)
+        second = self._gaussians.second_shape(n_components, n_features)
+        return zeros(
+            StudentStatistics, lanes, first=cells, second=second, absent=cells, scales=one, logs=one, holes=cells
         )
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
@@ -313,12 +359,9 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
         gaussians = self._gaussians
         as_gaussians = self._as_gaussians(params)
         both = as_gaussians, self._as_gaussians(about)
-        kernel = gaussians.prepare(*both, np.zeros(k), dtype, missing=missing or self.is_always_incomplete).params
+        kernel = gaussians.prepare(*both, np.zeros(k), dtype, missing).params
         nothing = np.zeros(k, dtype)
-        if hasattr(kernel, "complete"):
-            kernel = kernel._replace(complete=kernel.complete._replace(constants=nothing))
-        else:
-            kernel = kernel._replace(constants=nothing)
+        kernel = kernel._replace(constants=nothing)
         here = d - np.arange(d + 1)
         dofs = params.dofs[:, None]
         gaussian = np.isinf(dofs)
@@ -334,20 +377,20 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
     def recentre(
         self, stats: StudentStatistics, counts: np.ndarray, about: StudentParams, dtype: np.dtype[Any]
     ) -> StudentParams | None:
-        centre = self._gaussians.recentre(stats.moments, stats.scales, self._as_gaussians(about), dtype)
+        centre = self._gaussians.recentre(stats, stats.scales, self._as_gaussians(about), dtype)
         return None if centre is None else about._replace(means=centre.means)
 
     def move(self, stats: StudentStatistics, counts: np.ndarray, about: StudentParams, to: StudentParams) -> Any:
         both = self._as_gaussians(about), self._as_gaussians(to)
-        return stats._replace(moments=self._gaussians.move(stats.moments, stats.scales, *both))
+        return self._gaussians.move(stats, stats.scales, *both)
 
     def expected(self, params: StudentParams, counts: np.ndarray) -> StudentStatistics:
         """With u of its mean 1, and E log u = psi(dof / 2) - log(dof / 2)."""
         stats = add_lanes(self.zeros(1, *params.means.shape))
         halves = np.where(np.isinf(params.dofs), 1.0, params.dofs / 2)
         logs = np.where(np.isinf(params.dofs), 0.0, psi(halves) - np.log(halves))
-        moments = self._gaussians.expected(self._as_gaussians(params), counts)
-        return stats._replace(moments=moments, scales=counts.copy(), logs=counts * logs)
+        second = self._gaussians.second_of(params.scales, counts, params.means)
+        return stats._replace(second=second, scales=counts.copy(), logs=counts * logs)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -366,7 +409,7 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
     ) -> Maximized:
         names = {"means": "means", "scales": "covariances"}
         of_gaussians = frozenset(names[name] for name in held & names.keys())
-        result = self._gaussians.maximize(stats.moments, stats.scales, self._as_gaussians(about), dead, of_gaussians)
+        result = self._gaussians.maximize(stats, stats.scales, self._as_gaussians(about), dead, of_gaussians)
         scales = result.params.covariances
         if "scales" not in held:
             scales = self._rescale(scales, stats, counts, dead)
@@ -450,32 +493,32 @@ class StudentTFull(_StudentFamily):
     gaussian = GaussianFull
 
     def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> Any:
-        kind = FullStudentIncomplete if hasattr(gaussians, "complete") else FullStudentKernel
-        return kind(gaussians, *tables)
+        kind: Any = FullStudentIncomplete if hasattr(gaussians, "precisions") else FullStudentKernel
+        return kind(*gaussians, *tables)
 
 
 class StudentTDiag(_StudentFamily):
     __doc__ = (_StudentFamily.__doc__ or "") + "\n\nEach column has a scale of its own, with one u for a row."
     gaussian = GaussianDiag
-    is_always_incomplete = True
 
-    def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> DiagStudentKernel:
-        nothing = gaussians._replace(
-            offsets=np.zeros_like(gaussians.offsets), log_weights=np.zeros_like(gaussians.log_weights)
-        )
-        constants, halves, logs, inverse = tables
-        log_scales = (0.5 * np.log(params.scales)).astype(gaussians.offsets.dtype)
-        return DiagStudentKernel(nothing, constants, halves, logs, inverse, log_scales)
+    def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> Any:
+        kind: Any = DiagStudentKernel
+        if not hasattr(gaussians, "offsets"):
+            return kind(*gaussians, *tables)
+        kind, dtype = DiagStudentIncomplete, gaussians.offsets.dtype
+        # the distances alone
+        nothing = gaussians._replace(offsets=np.zeros_like(gaussians.offsets), log_weights=np.zeros_like(tables[3]))
+        return kind(*nothing, *tables, (0.5 * np.log(params.scales)).astype(dtype))
 
     def _rescale(
         self, scales: np.ndarray, stats: StudentStatistics, counts: np.ndarray, dead: np.ndarray
     ) -> np.ndarray:
         """Of a column's own cells: the sum of r, in units of the mean u, takes the place of that of r u."""
-        if not stats.absent.any():
+        if not stats.holes.any():
             return scales
         alphas = stats.scales / np.maximum(counts, 1e-300)
-        cells = np.maximum(stats.scales[:, None] - stats.moments.absent, 0)
-        wanted = np.maximum(counts[:, None] - stats.absent, 1e-300) * alphas[:, None]
+        cells = np.maximum(stats.scales[:, None] - stats.absent, 0)
+        wanted = np.maximum(counts[:, None] - stats.holes, 1e-300) * alphas[:, None]
         factors = np.where((cells > 0) & ~dead[:, None], cells / wanted, 1.0)
         return np.asarray(scales * factors)
 
