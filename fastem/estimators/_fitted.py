@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastem.cluster import make_data
 from fastem.em import Data, accumulate
 from fastem.estimators._checks import check_weights
+from fastem.estimators.conditional import ConditionalMixture, condition
+from fastem.families._gaussian import GaussianFamily
 from fastem.family import Family
 from fastem.latent.labels import InferPass, MixtureModel, MixtureParams, Output, Shape
 from fastem.memory import require_memory
@@ -146,6 +148,54 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         rng = None if random_state is None else check_random_state(random_state)
         wanted = (source.n_rows, source.n_features)
         return _collect(self._imputed(source, rng), source, wanted, source.dtype, out)
+
+    def conditional(self, X: Any, given: Any) -> ConditionalMixture:
+        """The distribution of some columns given the others, for mixtures of Gaussians.
+
+        Its means are Gaussian mixture regression.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_given)
+            Values of the given columns.
+        given : sequence of int or str
+            Numbers, or names, of those columns, in the order of X.
+
+        Returns
+        -------
+        mixture : ConditionalMixture
+            Weights, means and covariances of the other columns for each row.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastem import GaussianMixture
+        >>> x = np.linspace(0, 1, 50)
+        >>> rows = np.stack([x, 2 * x], axis=1)
+        >>> GaussianMixture(1).fit(rows).conditional([[0.5]], given=[0]).mean().round(3).tolist()
+        [[1.0]]
+        """
+        check_is_fitted(self)
+        family = self._fitted_model().family
+        if not isinstance(family, GaussianFamily):
+            raise ValueError(f"conditional needs components that are Gaussians, not {family!r}.")
+        params = self._fitted()
+        k, d = params.components.means.shape
+        columns = self._columns(given, d)
+        rows = check_array(X, dtype=np.float64, input_name="X")
+        if rows.shape[1] != len(columns):
+            raise ValueError(f"X has {rows.shape[1]} columns for {len(columns)} that are given.")
+        covariances = family.matrices(params.components.covariances, k, d)
+        return condition(params.weights, params.components.means, covariances, rows, columns)
+
+    def _columns(self, given: Any, d: int) -> np.ndarray:
+        """Numbers of columns that are given by name or number."""
+        names = list(getattr(self, "feature_names_in_", []))
+        numbers = [names.index(name) if name in names else name for name in given]
+        wrong = [name for name in numbers if isinstance(name, str) or not 0 <= name < d]
+        if wrong or len(set(numbers)) != len(numbers) or not 0 < len(numbers) < d:
+            raise ValueError(f"given must name some, but not all, of the {d} columns once, not {list(given)!r}.")
+        return np.array(numbers, dtype=np.intp)
 
     def _imputed(self, source: Source, rng: np.random.RandomState | None) -> Iterator[tuple[int, np.ndarray]]:
         params, family = self._fitted(), self._fitted_model().family

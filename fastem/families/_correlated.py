@@ -25,6 +25,9 @@ class CorrelatedGaussian(GaussianFamily):
             *kernel, np.ascontiguousarray(precisions, dtype=dtype), moment_places(params.means.shape[1])
         )
 
+    def matrices(self, covariances: np.ndarray, n_components: int, n_features: int) -> np.ndarray:
+        return np.broadcast_to(covariances, (n_components, n_features, n_features))
+
     def complete(
         self, params: GaussianParams, k: int, rows: np.ndarray, rng: np.random.RandomState | None
     ) -> np.ndarray:

@@ -139,6 +139,11 @@ class GaussianFamily(Family[GaussianParams, Any]):
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         """Variances of each feature, shape (K or 1, d)."""
 
+    def matrices(self, covariances: np.ndarray, n_components: int, n_features: int) -> np.ndarray:
+        """Covariance matrices (K, d, d)."""
+        of_each = np.broadcast_to(self.variances(covariances, n_features), (n_components, n_features))
+        return of_each[:, :, None] * np.eye(n_features)
+
     @abstractmethod
     def prior_degrees(self, dof: float, n_components: int, n_features: int) -> float:
         """Degrees of freedom of each covariance under a prior, with those of the means' prior."""
