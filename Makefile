@@ -7,7 +7,7 @@ demo: .venv/.installed
 	$(BIN)/fastem demo
 
 test: .venv/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/.tested
 	$(BIN)/ruff check .

@@ -225,19 +225,50 @@ def _print_model(model: Any, data: Any) -> None:
 def _component_table(model: Any, lines: Any) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"{type(model).__name__}, {model.covariance_type}", title_justify="left", box=lines)
+    kind = getattr(model, "covariance_type", None) or repr(getattr(model, "family", ""))
+    table = Table(title=f"{type(model).__name__}, {kind}", title_justify="left", box=lines)
     table.add_column("component", justify="right")
     table.add_column("weight", justify="right")
-    names = getattr(model, "feature_names_in_", [f"mean {j}" for j in range(model.n_features_in_)])
+    names, values = _numbers(model)
     shown = min(len(names), 8)
     for name in names[:shown]:
         table.add_column(str(name), justify="right")
     if shown < len(names):
         table.add_column(f"and {len(names) - shown} more")
-    for k in sorted(range(model.n_components), key=lambda k: -model.weights_[k])[:40]:
-        means = [f"{mean:.5g}" for mean in model.means_[k, :shown]]
-        table.add_row(str(k), f"{model.weights_[k]:.4f}", *means)
+    for k in sorted(range(len(model.weights_)), key=lambda k: -model.weights_[k])[:40]:
+        cells = [f"{value:.5g}" for value in values[k][:shown]] if k < len(values) else ["noise"]
+        table.add_row(str(k), f"{model.weights_[k]:.4f}", *cells)
     return table
+
+
+def _numbers(model: Any) -> tuple[list[str], list[list[float]]]:
+    """Names, and numbers of each component: means, or all parameters of a family one after the other."""
+    import numpy as np
+
+    if hasattr(model, "means_") and not hasattr(model, "sizes_"):
+        names = getattr(model, "feature_names_in_", [f"mean {j}" for j in range(model.n_features_in_)])
+        return list(names), model.means_.tolist()
+    family = model.family_
+    columns: dict[str, Any] = {}
+    for name, value in family.attributes(model._fitted().components).items():
+        _file(name, value, columns)
+    n = len(next(iter(columns.values())))
+    return list(columns), np.column_stack(list(columns.values())).reshape(n, -1).tolist()
+
+
+def _file(name: str, value: Any, columns: dict[str, Any]) -> None:
+    """Parameters by names with numbers, from arrays, lists and dictionaries of them."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _file(str(key) if name == "parts" else f"{name} {key}", item, columns)
+    elif isinstance(value, list):
+        for j, item in enumerate(value):
+            _file(f"{name} {j}", item, columns)
+    elif value.ndim == 1:
+        columns[name] = value
+    elif value.ndim == 2:
+        for j, column in enumerate(value.T):
+            columns[f"{name} {j}"] = column
 
 
 def _demo(options: argparse.Namespace) -> None:

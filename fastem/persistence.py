@@ -54,7 +54,7 @@ def _put(name: str, value: Any, arrays: dict[str, np.ndarray], values: dict[str,
     """File a value among the arrays or the JSON values; what is neither is left out."""
     if isinstance(value, np.generic):
         value = value.item()
-    if _is_structured(value) or _is_words(value):
+    if _is_structured(value):
         values[name] = _encode(name, value, arrays)
     elif isinstance(value, dict):
         for key, item in value.items():
@@ -77,13 +77,9 @@ def _is_structured(value: Any) -> bool:
     """Whether a value has families, arrays of several shapes or dictionaries in it."""
     if isinstance(value, dict):
         return any(isinstance(item, dict) or _is_structured(item) for item in value.values())
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return any(isinstance(item, np.ndarray) for item in value)
-    return type(value) in settings_registry().values() or isinstance(value, set | frozenset)
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    return isinstance(value, tuple) or type(value) in settings_registry().values() or isinstance(value, set | frozenset)
 
 
 def _encode(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:

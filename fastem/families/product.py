@@ -191,9 +191,7 @@ class Product(Family[ProductParams, ProductStatistics]):
             twice = sorted({j for j in every if every.count(j) > 1})
             without = sorted(set(range(n_columns)) - set(every))
             named = [str(j) if names is None else names[j] for j in twice or without]
-            problem = (
-                "belong to several parts" if twice else "belong to no part: leave them out with fastem.open(columns=)"
-            )
+            problem = "belong to several parts" if twice else "have no part: leave them out with fastem.open"
             raise ValueError(f"Columns {', '.join(named)} {problem}.")
         return found
 
