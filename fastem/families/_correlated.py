@@ -17,7 +17,7 @@ class CorrelatedGaussian(GaussianFamily):
     incomplete_parameters: ClassVar[type]
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return conditional_scratch(n_features, tile_rows)
+        return conditional_scratch(n_components, n_features, tile_rows)
 
     def incomplete(self, kernel: Any, params: GaussianParams, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Any:
         precisions = self.precisions(params.precisions_cholesky).reshape(-1)

@@ -10,7 +10,7 @@ from scipy.special import gammaln, psi
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.elementary import log
-from fastem.families._conditional import add_conditional, distances, divide, group_points
+from fastem.families._conditional import CONSTANT, HOLES, add_conditional, distances, divide, group_points
 from fastem.families._correlated import conditional_law, patterns
 from fastem.families._gaussian import LOG_2PI, GaussianFamily, GaussianParams, column_moments
 from fastem.families._independent import (
@@ -210,36 +210,48 @@ def _add_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore
 
 @implements(log_density, FullStudentIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    d = tile.shape[0]
-    m = n_points(tile)
-    factors = params.factors
-    z, x, r, extra, small = divide(scratch, d, m)
-    n_groups = group_points(tile, x, extra)
-    for k in range(out.shape[0]):
-        distances(x, z, r, params, factors, factors.shape[1], 1, k, n_groups, d, m, extra, small)
-        for b in range(m):
-            n_missing = int(extra[6 * m + b])
-            constant = extra[5 * m + b] - 0.5 * n_missing * LOG_2PI
-            out[k, int(extra[b])] = constant + _density_of_point(params, k, n_missing, r[b])
+    _, _, rest = _halves(scratch, out.shape[0], n_points(tile))
+    _conditional_densities(tile, params, out, out, False, rest)
 
 
 @implements(add_statistics, FullStudentIncomplete)
 def _add_incomplete_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    d = tile.shape[0]
     n_components = resp.shape[0]
     m = n_points(tile)
-    factors = params.factors
     stride = stats.second.shape[2]
     at = lane * n_components * stride
-    _, weighted, rest = _halves(scratch, n_components, m)
-    z, x, r, extra, small = divide(rest, d, m)
-    n_groups = group_points(tile, x, extra)
+    q, weighted, rest = _halves(scratch, n_components, m)
+    _conditional_densities(tile, params, q, weighted, True, rest)
     for k in range(n_components):
-        distances(x, z, r, params, factors, factors.shape[1], 1, k, n_groups, d, m, extra, small)
+        for b in range(m):
+            n_missing = int(weighted[k, b])
+            weighted[k, b] = _weigh_point(params, k, n_missing, q[k, b], resp[k, b], stats, lane)
+    add_conditional(
+        tile, weighted, resp, counts, params, stats.first, stats.second, at, stride, 1, lane, rest
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _conditional_densities(tile, params, out, holes, only_distances, rest):  # type: ignore[no-untyped-def]
+    """Log-densities of points with missing cells; or ``-q / 2``, and numbers of missing cells in `holes`."""
+    d = tile.shape[0]
+    m = n_points(tile)
+    n_components = out.shape[0]
+    _, f, x, r, extra, lists, small = divide(rest, n_components, d, m)
+    n_groups = group_points(tile, x, extra, lists)
+    rest[-1] = n_groups
+    stride = params.factors.shape[1]
+    for k in range(n_components):
+        distances(x, f, r, params, params.factors, stride, 1, k, n_components, n_groups, d, m, extra, lists, small)
         for b in range(m):
             point = int(extra[b])
-            weighted[k, point] = _weigh_point(params, k, int(extra[6 * m + b]), r[b], resp[k, point], stats, lane)
-    add_conditional(tile, weighted, resp, counts, params, stats.first, stats.second, at, stride, 1, lane, rest)
+            n_missing = int(extra[HOLES * m + b])
+            if only_distances:
+                out[k, point] = r[b]
+                holes[k, point] = n_missing
+            else:
+                constant = extra[CONSTANT * m + b] - 0.5 * n_missing * LOG_2PI
+                out[k, point] = constant + _density_of_point(params, k, n_missing, r[b])
 
 
 @implements(log_density, DiagStudentKernel)

@@ -379,11 +379,11 @@ class _Pass:
         self.n_threads = shape.n_threads
         n, m = shape.n_threads, tile_rows(shape.dtype)
         self.work = Workspace(
-            np.empty((n, d, m), shape.dtype),
-            np.empty((n, m), shape.dtype),
-            np.empty((n, k, m), shape.dtype),
+            _aligned((n, d, m), shape.dtype),
+            _aligned((n, m), shape.dtype),
+            _aligned((n, k, m), shape.dtype),
             np.empty((n, k)),
-            np.empty((n, family.scratch(k, d, m)), shape.dtype),
+            _aligned((n, -(-family.scratch(k, d, m) // m) * m), shape.dtype),
             np.zeros(1, np.int64),
         )
 
@@ -451,6 +451,14 @@ class InferPass(_Pass):
             self.work.next[0] = 0
             with choose(self.twins, self.n_threads) as kernel:
                 kernel(rows[some], none, flat(self.prepared.params), self.prepared.offset, part, self.work)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Zeros that begin at a line of the caches, as vectors are loaded fastest."""
+    count = math.prod(shape)
+    memory = np.zeros(count * dtype.itemsize + 128, np.uint8)
+    first = -memory.ctypes.data % 128
+    return memory[first : first + count * dtype.itemsize].view(dtype).reshape(shape)
 
 
 def _read_only(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
