@@ -189,9 +189,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
             da = da * ("shapes" not in held)
         determinant = haa * hbb - hab**2
         step_a = (hbb * da - hab * db) / determinant
-        step_b = (haa * db - hab * da) / determinant + logs * step_a * 0
-        if "scales" in held:
-            step_b = logs * step_a
+        step_b = logs * step_a if "scales" in held else (haa * db - hab * da) / determinant
         size = self._cut(step_a, step_b, shapes)
         new_a = shapes + size * step_a
         new_b = shapes * logs + size * step_b
