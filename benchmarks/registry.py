@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -129,16 +130,16 @@ def onedal(problem: Problem) -> Iterate:
 
 def ask(interpreter: str, script: str, rows: np.ndarray, settings: dict[str, object]) -> Iterate:
     """Measurements of a script of this folder, made in a process that stays: it has libraries of its own."""
-    path = FOLDER / ".rows.npy"
-    np.save(path, rows)
-    worker = subprocess.Popen(
-        [interpreter, str(FOLDER / script), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert worker.stdin and worker.stdout
-    worker.stdin.write(json.dumps(settings) + "\n")
-    worker.stdin.flush()
-    said = worker.stdout.readline()
-    path.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.npy"
+        np.save(path, rows)
+        worker = subprocess.Popen(
+            [interpreter, str(FOLDER / script), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert worker.stdin and worker.stdout
+        worker.stdin.write(json.dumps(settings) + "\n")
+        worker.stdin.flush()
+        said = worker.stdout.readline()  # when it has read the rows
     if said != "ready\n":
         worker.communicate()
         raise RuntimeError(f"{script} said {said!r} with {settings}.")
