@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -123,18 +124,25 @@ def onedal(problem: Problem) -> Iterate:
     """oneDAL's em_gmm, in the environment whose Python FASTEM_ONEDAL names."""
     if problem.covariance_type not in ("full", "diag"):
         raise NotImplementedError(problem.covariance_type)
-    path = FOLDER / ".onedal-rows.npy"
-    np.save(path, problem.rows)
-    worker = subprocess.Popen(
-        [os.environ["FASTEM_ONEDAL"], str(FOLDER / "onedal_worker.py"), str(path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert worker.stdin and worker.stdout
     settings = {"k": problem.k, "covariance_type": problem.covariance_type, "means": problem.means.tolist()}
-    worker.stdin.write(json.dumps(settings) + "\n")
-    worker.stdin.flush()
-    worker.stdout.readline()
-    path.unlink()
+    return ask(os.environ["FASTEM_ONEDAL"], "onedal_worker.py", problem.rows, settings)
+
+
+def ask(interpreter: str, script: str, rows: np.ndarray, settings: dict[str, object]) -> Iterate:
+    """Measurements of a script of this folder, made in a process that stays: it has libraries of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.npy"
+        np.save(path, rows)
+        worker = subprocess.Popen(
+            [interpreter, str(FOLDER / script), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert worker.stdin and worker.stdout
+        worker.stdin.write(json.dumps(settings) + "\n")
+        worker.stdin.flush()
+        said = worker.stdout.readline()  # when it has read the rows
+    if said != "ready\n":
+        worker.communicate()
+        raise RuntimeError(f"{script} said {said!r} with {settings}.")
 
     def iterate() -> float:
         worker.stdin.write("go\n")
