@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["data.rst"])
+@pytest.mark.parametrize("page", ["data.rst", "families.rst", "missing.rst", "labels.rst"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
