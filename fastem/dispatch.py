@@ -99,11 +99,20 @@ def compile_pass(make: Callable[[str], Kernel], params: Any) -> Twins:
 @cache
 def _compile_pass(make: Callable[[str], Kernel], kinds: tuple[type, ...]) -> Twins:
     digest = _digest(_sources(make, kinds))
-    names = " ".join(kind.__qualname__ for kind in kinds)
-    return Twins(
-        _jit(make(f"{digest} parallel {names}"), parallel=True),
-        _jit(make(f"{digest} serial {names}"), parallel=False),
-    )
+    names = " ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
+    twins = (make(f"{digest} {twin} {names}") for twin in ("parallel", "serial"))
+    parallel, serial = (_with_index_of_its_own(twin, names) for twin in twins)
+    return Twins(_jit(parallel, parallel=True), _jit(serial, parallel=False))
+
+
+def _with_index_of_its_own(function: Kernel, names: str) -> Kernel:
+    """The function by a name that no pass over other families has.
+
+    Numba's cache keeps the types of all compilations of a name in one file, and can read it only
+    where all those types can be imported: a family outside this package must not get in there.
+    """
+    function.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return function
 
 
 def _kinds(params: Any) -> tuple[type[Any], ...]:
