@@ -224,6 +224,11 @@ FAMILIES = [
             np.log(p[k][x[:, j].astype(int)]) for j, p in enumerate(fit.probabilities_)], axis=1)),
     ),
     FamilyCase(
+        "categorical_of_many_levels", Categorical(levels=[2, 4, 60, 4]), _categorical,
+        _cells(lambda fit, k, x: np.stack([
+            np.log(np.maximum(p[k][x[:, j].astype(int)], 1e-300)) for j, p in enumerate(fit.probabilities_)], axis=1)),
+    ),
+    FamilyCase(
         "negative_binomial", NegativeBinomial(),
         _mixed(lambda n, rng: rng.negative_binomial(3, [0.3, 0.6], size=(n, 2)),
                lambda n, rng: rng.negative_binomial(6, [0.7, 0.4], size=(n, 2))),

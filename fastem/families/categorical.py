@@ -8,7 +8,9 @@ import numpy as np
 from fastem.families._domain import check_values
 from fastem.families._linear import safe_log
 from fastem.families._lookup import LookupKernel, LookupStatistics, lookup_scratch, prepare_lookup, zero_tables
+from fastem.families._one_hot import LARGEST, OneHotKernel, OneHotStatistics
 from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.statistics import zeros
 
 __all__ = ["Categorical"]
 
@@ -21,7 +23,7 @@ class CategoricalParams(NamedTuple):
     probabilities: np.ndarray
 
 
-class Categorical(Family[CategoricalParams, LookupStatistics]):
+class Categorical(Family[CategoricalParams, Any]):
     """Categorical distributions: each column has levels, coded 0, 1, 2, ...
 
     A mixture of them is a latent class model (Lazarsfeld and Henry 1968). As an attribute of a
@@ -87,11 +89,17 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
 
     # --- statistics ---------------------------------------------------------------------------
 
-    def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
-        return zero_tables(lanes, sum(self._levels()), n_components)
+    def _has_few(self) -> bool:
+        return sum(self._levels()) <= LARGEST
+
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> Any:
+        n_rows = sum(self._levels())
+        if self._has_few():
+            return zeros(OneHotStatistics, lanes, sums=(n_components, n_rows))
+        return zero_tables(lanes, n_rows, n_components)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return lookup_scratch(tile_rows)
+        return sum(self._levels()) * tile_rows if self._has_few() else lookup_scratch(tile_rows)
 
     def prepare(
         self,
@@ -101,9 +109,16 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         dtype: np.dtype[Any],
         missing: bool,
     ) -> Prepared:
-        return prepare_lookup(LookupKernel, safe_log(params.probabilities).T, self._levels(), log_weights, dtype)
+        logs = safe_log(params.probabilities)
+        if not self._has_few():
+            return prepare_lookup(LookupKernel, logs.T, self._levels(), log_weights, dtype)
+        offset = float(log_weights.max())
+        levels = np.array(self._levels(), dtype=np.int64)
+        return Prepared(OneHotKernel(logs.astype(dtype), (log_weights - offset).astype(dtype), levels), offset)
 
-    def expected(self, params: CategoricalParams, counts: np.ndarray) -> LookupStatistics:
+    def expected(self, params: CategoricalParams, counts: np.ndarray) -> Any:
+        if self._has_few():
+            return OneHotStatistics(counts[:, None] * params.probabilities)
         stats = zero_tables(1, sum(self._levels()), len(counts))
         stats.table[0, :, : len(counts)] = (counts[:, None] * params.probabilities).T
         return LookupStatistics(stats.table[0])
@@ -116,17 +131,18 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
 
     def maximize(
         self,
-        stats: LookupStatistics,
+        stats: Any,
         counts: np.ndarray,
         about: CategoricalParams,
         dead: np.ndarray,
         held: frozenset[str],
     ) -> Maximized:
-        expected = stats.table[:, : len(counts)].T + (self.prior - 1)
+        sums = stats.sums if self._has_few() else stats.table[:, : len(counts)].T
+        expected = sums + (self.prior - 1)
         columns = []
-        for sums, old in zip(self._split(expected), self._split(about.probabilities), strict=True):
-            totals = sums.sum(axis=1, keepdims=True)
-            columns.append(np.divide(sums, totals, out=old.copy(), where=totals > 1e-12 * counts.sum()))
+        for of_column, old in zip(self._split(expected), self._split(about.probabilities), strict=True):
+            totals = of_column.sum(axis=1, keepdims=True)
+            columns.append(np.divide(of_column, totals, out=old.copy(), where=totals > 1e-12 * counts.sum()))
         return Maximized(self.keep(CategoricalParams(np.hstack(columns)), about, dead, held))
 
     def log_prior(self, params: CategoricalParams) -> float:
