@@ -21,7 +21,7 @@ class VonMisesFisherParams(NamedTuple):
 
 
 class VonMisesFisher(LinearFamily):
-    """Von Mises-Fisher distributions: ``C(kappa) exp(kappa direction . x)`` on the unit sphere.
+    """Von Mises-Fisher distributions: ``C(kappa) exp(kappa direction @ x)`` on the unit sphere.
 
     The concentration solves ``I_{d/2}(kappa) / I_{d/2-1}(kappa) = R`` to all digits (Banerjee et al.
     2005, Clustering on the unit hypersphere using von Mises-Fisher distributions).
