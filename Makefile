@@ -1,13 +1,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check coverage docs clean
+.PHONY: demo test test-all check coverage docs clean
 
 demo: .venv/.installed
 	$(BIN)/fastem demo
 
 test: .venv/.tested
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Also what compiles kernels that are like others.
+test-all: .venv/.tested
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 check: .venv/.tested
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ class Allowed:
         labels : array-like
         n_rows : int
         classes : ndarray of shape (K,)
-            The label that each component stands for.
+            The label that each component stands for; -1 if none does.
 
         Raises
         ------
@@ -49,7 +49,7 @@ class Allowed:
                 f"labels must be integers of shape ({n_rows},), -1 where unknown, or booleans of shape "
                 f"({n_rows}, {len(classes)}), not {given.dtype} of shape {given.shape}."
             )
-        known = np.unique(classes)
+        known = np.unique(classes[classes >= 0])
         places = np.searchsorted(known, given).clip(max=len(known) - 1)
         wrong = (given != -1) & (known[places] != given)
         if wrong.any():

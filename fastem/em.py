@@ -212,7 +212,9 @@ class Data:
         return self.survey
 
     def _drop(self, rows: np.ndarray) -> None:
-        """Give no weight to rows without any value."""
+        """Give no weight to rows without any value, unless something is known of their components."""
+        if self.allowed is not None:
+            rows = rows[~self.allowed.are_known[rows]]
         if len(rows):
             weights = self.weights.copy() if len(self.weights) else np.ones(self.source.n_rows, self.source.dtype)
             weights[rows] = 0
@@ -277,6 +279,7 @@ def run(
             break
         began = time.perf_counter()
         _watch(data, init, len(fit.objectives) + 1, callbacks)
+        deaths = len(policy.deaths)
         step = _iterate(model, fit, data, shape, policy)
         fit.seconds.append(time.perf_counter() - began)
         told = Iteration(
@@ -286,7 +289,7 @@ def run(
         stops = [callback(told) for callback in callbacks]
         if any(stops):
             fit.reason = StopReason.CALLBACK
-        elif abs(fit.changes[-1]) < tol:
+        elif abs(fit.changes[-1]) < tol and len(policy.deaths) == deaths:
             fit.reason = StopReason.CONVERGED
         if keep is not None:
             keep()

@@ -106,6 +106,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
 
     # --- data -------------------------------------------------------------------------------------
 
+    def check_settings(self) -> None:
+        """Raise ValueError unless the constructor's arguments make sense."""
+        return
+
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         """Place: the family itself, or a copy of it that knows which columns are whose; raises ValueError."""
         return self

@@ -115,7 +115,8 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     kind, *_ = value
     inner = value[kind]
     if kind == "class":
-        require(inner in settings_registry(), f"it holds an unknown {inner!r}")
+        if inner not in settings_registry():
+            raise ValueError(f"it holds a family {inner!r}; import the module that defines it first")
         return settings_registry()[inner](**_decode(value["settings"], arrays))
     if kind == "array":
         return arrays[inner]

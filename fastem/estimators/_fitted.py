@@ -125,13 +125,15 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         pieces = self._inferred(source, what, wanted[1:], dtype)
         return _collect(pieces, source, wanted, dtype, out)
 
-    def impute(self, X: Any, *, random_state: Any = None, out: Any = None) -> Any:
+    def impute(self, X: Any, y: Any = None, *, random_state: Any = None, out: Any = None) -> Any:
         """Rows with their missing cells filled.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), path or open source
             Missing cells are NaN.
+        y : array-like of shape (n_samples,), optional
+            Responses, if the components are regressions; the last column of the result.
         random_state : int or RandomState, optional
             Fill with draws from the distribution of the missing cells given the others; default:
             with its mean, over all components.
@@ -144,7 +146,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             float32 for float32 data, else float64; memory-mapped if `out` is a path.
         """
         check_is_fitted(self)
-        source = self._open(X, None, reset=False)
+        source = self._open(X, y, reset=False)
         rng = None if random_state is None else check_random_state(random_state)
         wanted = (source.n_rows, source.n_features)
         return _collect(self._imputed(source, rng), source, wanted, source.dtype, out)
@@ -364,6 +366,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     # --- data ---------------------------------------------------------------------------------
 
+    def _n_columns(self) -> int:
+        """Columns of the rows that were fitted, with the response."""
+        return int(self.n_features_in_)
+
     def _has_response(self) -> bool:
         """Whether the last column of the rows is a response."""
         return False
@@ -379,8 +385,13 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 validate_data(self, X, reset=reset, skip_check_array=True)
             else:
                 self._check_columns(source, reset)
-        if y is not None and self._has_response():
-            source = ResponseSource(source, y)
+        if self._has_response():
+            source = source if y is None else ResponseSource(source, y)
+            if not reset and source.n_features != self._n_columns():
+                raise ValueError(
+                    f"There are {source.n_features} columns, and {self._n_columns()} with the response: give it as y, "
+                    "as in the fit."
+                )
         if source.n_rows < (2 if reset else 1):
             raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
         if reset and source.n_rows < self.n_components:

@@ -358,10 +358,6 @@ class BaseMixture(FittedMixture):
         """Components that the settings ask for."""
         return int(self.n_components)
 
-    def _n_columns(self) -> int:
-        """Columns of the rows that were fitted, with the response."""
-        return int(self.n_features_in_)
-
     def _warn(self, fit: Fit) -> None:
         if fit.falls:
             warnings.warn(

@@ -102,6 +102,8 @@ class FixedMixture(FittedMixture):
         """
         check_number("tol", self.tol, Real, 0)
         check_number("max_iter", self.max_iter, Integral, 1)
+        if not len(self.components):
+            raise ValueError("components is empty: a mixture needs at least one density.")
         began = time.perf_counter()
         weights = self._start()
         source = self._cached(self._open(X, None, reset=True))
@@ -167,6 +169,10 @@ class FixedMixture(FittedMixture):
         if source.n_rows * source.n_features * 8 > available_memory() / 4:
             return source
         return ArraySource(source.read(0, source.n_rows))
+
+    def impute(self, X: Any, y: Any = None, *, random_state: Any = None, out: Any = None) -> Any:
+        """Densities that are given do not tell what is missing."""
+        raise NotImplementedError("Densities that are given do not tell what is missing.")
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Densities that are given cannot be drawn from."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem.em import Data
 from fastem.estimators._checks import check_number
@@ -15,7 +15,7 @@ from fastem.estimators._mixture import BaseMixture
 from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentTDiag, StudentTFull
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
-from fastem.sources import open_source
+from fastem.sources import is_frame, open_source
 
 __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
 
@@ -158,11 +158,12 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         Returns
         -------
         classes : ndarray of shape (n_samples,)
+            -1 is noise.
         """
         check_is_fitted(self)
         classes = self._classes()
         known = np.unique(classes)
-        resp = self.predict_proba(X, y)[:, : len(classes)]
+        resp = self.predict_proba(X, y)
         return np.asarray(known[(resp @ (classes[:, None] == known)).argmax(axis=1)])
 
     def predict_response(self, X: Any) -> np.ndarray:
@@ -182,6 +183,8 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         family = self.family_
         if not family.has_response:
             raise AttributeError(f"{family!r} has no response to predict.")
+        if is_frame(X) and self.n_features_in_ < self.n_columns_:
+            validate_data(self, X, reset=False, skip_check_array=True)
         source = open_source(X)
         if source.n_features != self.n_columns_ - 1:
             raise ValueError(
@@ -224,11 +227,12 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
 
     def _classes(self) -> np.ndarray:
         if self.component_classes is None:
-            return np.arange(self._n_components())
+            classes = np.arange(self.n_components)
+            return np.append(classes, np.full(self._n_components() - len(classes), -1))
         classes = np.asarray(self.component_classes)
         if classes.shape != (self.n_components,) or classes.dtype.kind not in "iu" or classes.min() < 0:
             raise ValueError(f"component_classes must be {self.n_components} integers, not negative.")
-        return np.append(classes, [classes.max() + 1] * (self.noise is not False))
+        return np.append(classes, np.full(self._n_components() - len(classes), -1))
 
     def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
         self.weights_ = params.weights
@@ -299,7 +303,10 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         check_number("weight_prior", self.weight_prior, Real, 1)
         if isinstance(self.frozen, str):
             raise TypeError(f"frozen must be a collection of names, such as {{{self.frozen!r}}}.")
-        if not isinstance(self.noise, bool) and not self.noise > 0:
+        self.family.check_settings()
+        self._classes()
+        noise: Any = self.noise
+        if not isinstance(noise, bool) and not (isinstance(noise, Real) and noise > 0):
             raise ValueError(f"noise must be True, False or a positive density, not {self.noise!r}.")
 
 

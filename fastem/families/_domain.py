@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import gammaln
 
-__all__ = ["check_counts", "check_values", "log_factorial", "positive_prior"]
+__all__ = ["check_concentration", "check_counts", "check_values", "log_factorial", "positive_prior"]
 
 _TABLE = gammaln(np.arange(2048) + 1.0)
 
@@ -31,10 +31,18 @@ def log_factorial(counts: np.ndarray) -> np.ndarray:
     return np.asarray(gammaln(counts.astype(np.float64) + 1.0))
 
 
+def check_concentration(prior: float) -> None:
+    """Raise ValueError unless a prior's concentration is one under which there is a mode."""
+    if not prior >= 1:
+        raise ValueError(f"prior must be a concentration of at least 1, not {prior!r}.")
+
+
 def positive_prior(prior: tuple[float, float] | None) -> tuple[float, float]:
     """Shape and rate of a gamma prior; (1, 0) if there is none."""
     if prior is None:
         return 1.0, 0.0
+    if not (isinstance(prior, tuple | list) and len(prior) == 2):
+        raise ValueError(f"prior must be a shape and a rate, as in (2.0, 1.0), not {prior!r}.")
     shape, rate = prior
     if not (shape >= 1 and rate >= 0):
         raise ValueError(f"prior must be a shape of at least 1 and a rate of at least 0, not {prior!r}.")

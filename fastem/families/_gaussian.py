@@ -186,6 +186,10 @@ class GaussianFamily(Family[GaussianParams, Any]):
 
     # --- statistics ---------------------------------------------------------------------------
 
+    def check_settings(self) -> None:
+        if not (self.prior is None or isinstance(self.prior, GaussianPrior)):
+            raise ValueError(f"prior must be a GaussianPrior, not {self.prior!r}.")
+
     def bind(self, facts: Facts) -> Self:
         """Relative to the data: `reg_covar` in units of each column's variance, and the prior."""
         prior = None if self.prior is None else self.prior.bind(facts.rows, facts.weights)

@@ -16,7 +16,7 @@ from fastem.simd import BLOCK, add_wide, fill, lanes, load, store, transpose
 from fastem.statistics import zeros
 from fastem.tiles import n_points
 
-__all__ = ["LookupStatistics", "lookup_scratch", "prepare_lookup", "zero_tables"]
+__all__ = ["LookupStatistics", "lookup_scratch", "prepare_lookup", "table_bytes", "zero_tables"]
 
 # Components of a table are padded to the longest vector.
 PADDING = 32
@@ -135,6 +135,11 @@ def lookup_scratch(tile_rows: int) -> int:
 def zero_tables(lanes: int, n_rows: int, n_components: int) -> LookupStatistics:
     """Statistics of no data."""
     return zeros(LookupStatistics, lanes, table=(n_rows, -(-n_components // PADDING) * PADDING))
+
+
+def table_bytes(n_rows: int, n_components: int) -> int:
+    """Memory of one lane's statistics."""
+    return 8 * n_rows * -(-n_components // PADDING) * PADDING
 
 
 def prepare_lookup(

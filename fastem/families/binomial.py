@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.families._domain import check_counts, check_values, log_factorial
+from fastem.families._domain import check_concentration, check_counts, check_values, log_factorial
 from fastem.families._linear import LinearFamily, safe_log
 
 __all__ = ["Bernoulli", "Binomial"]
@@ -47,6 +47,9 @@ class _Successes(LinearFamily):
         inner = np.clip(p[k], 0.01, 0.99)
         p[k] = 1 / (1 + (1 / inner - 1) * np.exp(0.5 * rng.standard_normal(p.shape[1])))
         return ProbabilityParams(p)
+
+    def check_settings(self) -> None:
+        check_concentration(self.prior)
 
     def check_params(self, params: ProbabilityParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastem.families._domain import check_values
+from fastem.families._domain import check_concentration, check_values
 from fastem.families._linear import safe_log
 from fastem.families._lookup import LookupKernel, LookupStatistics, lookup_scratch, prepare_lookup, zero_tables
 from fastem.families._one_hot import LARGEST, OneHotKernel, OneHotStatistics
@@ -157,6 +157,12 @@ class Categorical(Family[CategoricalParams, Any]):
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * sum(n - 1 for n in self._levels())
+
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        return self.n_parameters(n_components, n_features) * ("probabilities" in held)
+
+    def check_settings(self) -> None:
+        check_concentration(self.prior)
 
     def check_params(self, params: CategoricalParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)

@@ -6,7 +6,14 @@ import numpy as np
 from scipy.special import gammaln
 
 from fastem.families._domain import check_counts, log_factorial
-from fastem.families._lookup import LookupStatistics, TotalLookupKernel, lookup_scratch, prepare_lookup, zero_tables
+from fastem.families._lookup import (
+    LookupStatistics,
+    TotalLookupKernel,
+    lookup_scratch,
+    prepare_lookup,
+    table_bytes,
+    zero_tables,
+)
 from fastem.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["DirichletMultinomial"]
@@ -88,6 +95,9 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
         return zero_tables(lanes, (n_features + 1) * self._n_values(), n_components)
+
+    def statistics_bytes(self, n_components: int, n_features: int) -> int:
+        return table_bytes((n_features + 1) * self._n_values(), n_components)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return lookup_scratch(tile_rows)

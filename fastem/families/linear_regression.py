@@ -109,7 +109,7 @@ def _fill_responses(tile, resp, filled, weighted, absent, lane):  # type: ignore
 
 
 class LinearRegression(RegressionFamily):
-    """Linear regressions: ``y = intercept + coef . x`` with Gaussian errors.
+    """Linear regressions: ``y = intercept + coef @ x`` with Gaussian errors.
 
     One pass gives the moments of all columns, from which an M-step solves the normal equations.
 

@@ -10,7 +10,7 @@ __all__ = ["LogisticRegression"]
 
 
 class LogisticRegression(GeneralisedRegression):
-    __doc__ = f"""Logistic regressions: y is 1 with probability ``1 / (1 + exp(-intercept - coef . x))``, else 0.
+    __doc__ = f"""Logistic regressions: y is 1 with probability ``1 / (1 + exp(-intercept - coef @ x))``, else 0.
 
     {(GeneralisedRegression.__doc__ or "").partition("canonical link.")[2].strip()}
 

@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from fastem.families._domain import check_counts, log_factorial
+from fastem.families._domain import check_concentration, check_counts, log_factorial
 from fastem.families._linear import LinearFamily, LinearStatistics, safe_log
 from fastem.family import Facts, Maximized
 
@@ -90,6 +90,12 @@ class Multinomial(LinearFamily):
         p[k] *= np.exp(0.5 * rng.standard_normal(p.shape[1]))
         p[k] /= p[k].sum()
         return MultinomialParams(p)
+
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        return self.n_parameters(n_components, n_features) * ("probabilities" in held)
+
+    def check_settings(self) -> None:
+        check_concentration(self.prior)
 
     def check_params(self, params: MultinomialParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)

@@ -6,7 +6,14 @@ import numpy as np
 from scipy.special import gammaln
 
 from fastem.families._domain import check_counts
-from fastem.families._lookup import LookupKernel, LookupStatistics, lookup_scratch, prepare_lookup, zero_tables
+from fastem.families._lookup import (
+    LookupKernel,
+    LookupStatistics,
+    lookup_scratch,
+    prepare_lookup,
+    table_bytes,
+    zero_tables,
+)
 from fastem.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["NegativeBinomial"]
@@ -70,6 +77,9 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
         return zero_tables(lanes, n_features * self._n_values(), n_components)
+
+    def statistics_bytes(self, n_components: int, n_features: int) -> int:
+        return table_bytes(n_features * self._n_values(), n_components)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return lookup_scratch(tile_rows)

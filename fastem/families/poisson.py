@@ -61,6 +61,14 @@ class Poisson(LinearFamily):
         shape, rate = positive_prior(self.prior)
         return float(np.sum((shape - 1) * safe_log(params.rates) - rate * params.rates))
 
+    def check_settings(self) -> None:
+        positive_prior(self.prior)
+
+    def check_params(self, params: PoissonParams, n_components: int, n_features: int) -> None:
+        super().check_params(params, n_components, n_features)
+        if (params.rates < 0).any():
+            raise ValueError("The parameter 'rates' must not be negative.")
+
     def displace(self, params: PoissonParams, k: int, rng: np.random.RandomState) -> PoissonParams:
         rates = params.rates.copy()
         rates[k] = np.square(np.sqrt(rates[k]) + 0.5 * rng.standard_normal(rates.shape[1]))

@@ -9,7 +9,7 @@ __all__ = ["PoissonRegression"]
 
 
 class PoissonRegression(GeneralisedRegression):
-    __doc__ = f"""Poisson regressions: counts y with the mean ``exp(intercept + coef . x)``.
+    __doc__ = f"""Poisson regressions: counts y with the mean ``exp(intercept + coef @ x)``.
 
     {(GeneralisedRegression.__doc__ or "").partition("canonical link.")[2].strip()}
 

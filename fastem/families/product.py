@@ -1,5 +1,6 @@
 """Products of families: different columns follow different distributions, for mixed tables."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -167,6 +168,13 @@ class Product(Family[ProductParams, ProductStatistics]):
 
     # --- data ---------------------------------------------------------------------------------
 
+    def check_settings(self) -> None:
+        if not isinstance(self.parts, Mapping) or not self.parts:
+            raise ValueError(f"parts must be a dict of families by column, not {self.parts!r}.")
+        for part in self.parts.values():
+            if isinstance(part, Family):
+                part.check_settings()
+
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         return type(self)(self.parts, self._find(n_columns, names))
 
@@ -183,6 +191,8 @@ class Product(Family[ProductParams, ProductStatistics]):
         """Numbers of the parts' columns; raises ValueError unless each column has one part."""
         found = []
         for key, part in self.parts.items():
+            if not isinstance(part, Family) or isinstance(part, Product):
+                raise ValueError(f"The part {key!r} must be a family, such as Poisson(), not {part!r}.")
             if part.has_response:
                 raise ValueError(f"{part!r} is a regression: it cannot be a part of a product.")
             found.append([self._number(name, n_columns, names) for name in (key if isinstance(key, tuple) else (key,))])
@@ -221,7 +231,8 @@ class Product(Family[ProductParams, ProductStatistics]):
                 if not part.takes_missing and np.isnan(rows[:, mine]).any():
                     raise ValueError(f"Input X contains NaN, which {part!r} does not take.")
             except ValueError as error:
-                raise ValueError(f"{error} (Columns are counted within the part of column {mine[0]}.)") from error
+                named = re.sub(r"column (\d+)", lambda found: f"column {mine[int(found[1])]}", str(error))  # noqa: B023
+                raise ValueError(named) from error
 
     def base(self, rows: np.ndarray) -> np.ndarray | None:
         parts = [part.base(rows[:, mine]) for part, mine in self._each()]

@@ -464,8 +464,17 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
         of_dofs = 0 if self.dofs is not None else 1 if self.shared_dofs else n_components
         return self._gaussians.n_parameters(n_components, n_features) + of_dofs
 
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        names = {"means": "means", "scales": "covariances"}
+        of_gaussians = frozenset(names[name] for name in held & names.keys())
+        gaussians = self._gaussians
+        of_dofs = self.n_parameters(n_components, n_features) - gaussians.n_parameters(n_components, n_features)
+        return gaussians.n_held(of_gaussians, n_components, n_features) + of_dofs * ("dofs" in held)
+
     def check_params(self, params: StudentParams, n_components: int, n_features: int) -> None:
-        super().check_params(params, n_components, n_features)
+        # infinitely many, of Gaussians, are what a start begins with
+        finite = params._replace(dofs=np.where(np.isposinf(params.dofs), 1.0, params.dofs))
+        super().check_params(finite, n_components, n_features)
         self._gaussians.factor(params.scales)
         if (params.dofs <= 0).any():
             raise ValueError("The parameter 'dofs' must be positive.")

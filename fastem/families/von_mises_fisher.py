@@ -21,7 +21,7 @@ class VonMisesFisherParams(NamedTuple):
 
 
 class VonMisesFisher(LinearFamily):
-    """Von Mises-Fisher distributions: ``C(kappa) exp(kappa direction . x)`` on the unit sphere.
+    """Von Mises-Fisher distributions: ``C(kappa) exp(kappa direction @ x)`` on the unit sphere.
 
     The concentration solves ``I_{d/2}(kappa) / I_{d/2-1}(kappa) = R`` to all digits (Banerjee et al.
     2005, Clustering on the unit hypersphere using von Mises-Fisher distributions).
@@ -94,6 +94,9 @@ class VonMisesFisher(LinearFamily):
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features
+
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        return n_components * ((n_features - 1) * ("directions" in held) + ("concentrations" in held))
 
     def check_params(self, params: VonMisesFisherParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)

@@ -28,6 +28,8 @@ class ResponseSource(Source):
     def __init__(self, source: Source, y: Any):
         self.source = source
         self.y = np.asarray(y)
+        if self.y.ndim == 2 and self.y.shape[1] == 1:
+            self.y = self.y[:, 0]
         if self.y.shape != (source.n_rows,) or self.y.dtype.kind not in "fiub":
             raise ValueError(
                 f"y must be real numbers of shape ({source.n_rows},), one response a row, not {self.y.dtype} of "
