@@ -21,7 +21,7 @@ numpydoc_validation_exclude = {
     r"fastem\.PassProgress",
     r"fastem\.estimators\.conditional\.",
     r"fastem\.families\.\w+\.",  # methods of families, which authors of families read
-    r"fastem\.FixedMixture\.(sample|save)$",
+    r"fastem\.FixedMixture\.(sample|save|impute)$",
     r"fastem\.sources\.",
     r"fastem\.family\.",
     r"fastem\.dispatch\.",

@@ -306,7 +306,7 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         self.family.check_settings()
         self._classes()
         noise: Any = self.noise
-        if not isinstance(noise, bool) and not (isinstance(noise, Real) and noise > 0):
+        if not isinstance(noise, bool) and not (isinstance(noise, float | int) and noise > 0):
             raise ValueError(f"noise must be True, False or a positive density, not {self.noise!r}.")
 
 
