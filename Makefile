@@ -7,11 +7,11 @@ demo: .venv/.installed
 	$(BIN)/fastem demo
 
 test: .venv/.tested
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Also what compiles kernels that are like others.
 test-all: .venv/.tested
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
 
 check: .venv/.tested
 	$(BIN)/ruff check .

@@ -274,6 +274,6 @@ FAMILIES = [
         _response(lambda fit, k, rows, y: log_expit(np.where(y == 1, 1, -1) * _eta(fit, k, rows))),
     ),
     FamilyCase(
-        "product", Product({0: Poisson(), 2: LogNormal(), (1, 3): Categorical()}), _draw_product, _product_log_density
+        "product", Product({2: LogNormal(), 0: Poisson(), (1, 3): Categorical()}), _draw_product, _product_log_density
     ),
 ]  # fmt: skip

@@ -13,7 +13,10 @@ from fastem import Mixture
 from tests.family_cases import FAMILIES
 
 # Their kernels are like those of other cases, and compile for long.
-SLOW = ("gaussian_tied", "gaussian_spherical", "logistic_regression", "categorical_of_many_levels")
+SLOW = (
+    "gaussian_tied", "gaussian_spherical", "student_t_full", "logistic_regression", "dirichlet_multinomial",
+    "categorical_of_many_levels",
+)  # fmt: skip
 
 pytestmark = [
     pytest.mark.parametrize(
