@@ -235,6 +235,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         like = self.about(np.zeros((2, n_features)), n_components)
         return sum(int(np.size(getattr(like, name))) for name in held if hasattr(like, name))
 
+    def held_names(self) -> dict[str, str]:
+        """What can be held, and the parameter to start from that gives its value."""
+        return {name: name for name in self.attribute_names()}
+
     def is_given_by(self, names: set[str]) -> bool:
         """Whether the parameters with these names are all that there are."""
         return set(self.parameters._fields) <= names  # type: ignore[attr-defined]  # a NamedTuple

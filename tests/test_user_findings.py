@@ -143,3 +143,17 @@ def test_fixed_densities_do_not_fill_in():
         fit.impute([[1.0]])
     with pytest.raises(ValueError, match="at least one density"):
         FixedMixture([]).fit([[1.0], [2.0]])
+
+
+def test_parts_of_products_are_held_by_name():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.lognormal(size=200), rng.poisson(3, 200), rng.integers(2, size=200)])
+    family = Product({0: LogNormal(), 1: Poisson(), 2: Categorical()})
+    start = Mixture(family, 2, random_state=0, max_iter=2, tol=0).fit(X)
+    settings = {"params_init": {"parts": start.parts_}, "weights_init": start.weights_, "max_iter": 5, "tol": 0}
+    fit = Mixture(family, 2, frozen={"1.rates"}, **settings).fit(X)
+    np.testing.assert_array_equal(fit.parts_["1"]["rates"], start.parts_["1"]["rates"])
+    assert np.abs(fit.parts_["0"]["log_means"] - start.parts_["0"]["log_means"]).max() > 0
+    assert fit.n_parameters_ == start.n_parameters_ - 2
+    with pytest.raises(ValueError, match="no parameters"):
+        Mixture(family, 2, frozen={"1.nonsense"}, **settings).fit(X)

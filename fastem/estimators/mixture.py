@@ -279,11 +279,12 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
     def _check_start(self, model: MixtureModel, n_features: int) -> None:
         if self.weights_init is not None:
             self._check_weights(np.array(self.weights_init, dtype=np.float64))
-        names = set(model.family.attribute_names())
-        unknown = (set(self.params_init or ()) | set(self.frozen)) - names - {"weights"}
+        given, holdable = set(self.params_init or ()), model.family.held_names()
+        held = set(self.frozen) - {"weights"}
+        unknown = (given - set(model.family.attribute_names())) | (held - set(holdable))
         if unknown:
-            raise ValueError(f"There are no parameters {sorted(unknown)}: {model.family!r} has {sorted(names)}.")
-        missing = set(self.frozen) - set(self.params_init or ()) - {"weights"}
+            raise ValueError(f"There are no parameters {sorted(unknown)}: {model.family!r} has {sorted(holdable)}.")
+        missing = {holdable[name] for name in held} - given
         if missing or ("weights" in self.frozen and self.weights_init is None):
             raise ValueError("frozen parameters need values to start from, in params_init or weights_init.")
         if self.params_init:

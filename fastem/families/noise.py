@@ -149,6 +149,9 @@ class Noise(Family[Any, Any]):
     def check_params(self, params: Any, n_components: int, n_features: int) -> None:
         self.family.check_params(params, n_components - 1, n_features)
 
+    def held_names(self) -> dict[str, str]:
+        return self.family.held_names()
+
     def is_given_by(self, names: set[str]) -> bool:
         return self.family.is_given_by(names)
 

@@ -140,6 +140,8 @@ class Product(Family[ProductParams, ProductStatistics]):
     Notes
     -----
     As an attribute of a fit, `parts_` has the parameters of each part: ``parts_["income"]["log_means"]``.
+    To hold some, give all to start from, ``params_init={"parts": fit.parts_}``, and the names of those
+    that are held, ``frozen={"income.log_means"}``.
 
     Examples
     --------
@@ -309,8 +311,10 @@ class Product(Family[ProductParams, ProductStatistics]):
         dead: np.ndarray,
         held: frozenset[str],
     ) -> Maximized:
-        each = zip(self.parts.values(), stats.parts, about.parts, strict=True)
-        results = [part.maximize(sums, counts, mine, dead, held) for part, sums, mine in each]
+        each = zip(self._names(), self.parts.values(), stats.parts, about.parts, strict=True)
+        results = [
+            part.maximize(sums, counts, mine, dead, _held_in(name, part, held)) for name, part, sums, mine in each
+        ]
         return Maximized(ProductParams(tuple(r.params for r in results)), sum(r.slack for r in results))
 
     def log_prior(self, params: ProductParams) -> float:
@@ -337,6 +341,14 @@ class Product(Family[ProductParams, ProductStatistics]):
     def check_params(self, params: ProductParams, n_components: int, n_features: int) -> None:
         for (part, mine), values in zip(self._each(), params.parts, strict=True):
             part.check_params(values, n_components, len(mine))
+
+    def held_names(self) -> dict[str, str]:
+        each = zip(self._names(), self.parts.values(), strict=True)
+        return {"parts": "parts"} | {f"{name}.{own}": "parts" for name, part in each for own in part.held_names()}
+
+    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+        each = zip(self._names(), self._each(), strict=True)
+        return sum(part.n_held(_held_in(name, part, held), n_components, len(mine)) for name, (part, mine) in each)
 
     def is_given_by(self, names: set[str]) -> bool:
         return "parts" in names
@@ -377,3 +389,11 @@ class Product(Family[ProductParams, ProductStatistics]):
             if np.isnan(rows[:, mine]).any():
                 filled[:, mine] = part.complete(values, k, rows[:, mine], rng)
         return filled
+
+
+def _held_in(name: str, part: Family[Any, Any], held: frozenset[str]) -> frozenset[str]:
+    """Names that are held in a part, of names such as ``income.log_means``."""
+    own = part.held_names()
+    if "parts" in held:
+        return frozenset(own)
+    return frozenset(one for one in own if f"{name}.{one}" in held)

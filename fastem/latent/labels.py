@@ -339,7 +339,8 @@ class MixtureModel:
 
     def recentre(self, stats: Statistics, about: MixtureParams, shape: Shape) -> MixtureParams | None:
         """A better reference point for the moments, where they lost accuracy."""
-        if "means" in self.held:
+        # centres that are held cannot move
+        if {name.rpartition(".")[2] for name in self.held} & {"means", "log_means", "parts"}:
             return None
         components = self.family.recentre(stats.family, stats.labels.counts, about.components, shape.dtype)
         return None if components is None else about._replace(components=components)
