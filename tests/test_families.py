@@ -15,7 +15,7 @@ from tests.family_cases import FAMILIES
 # Their kernels are like those of other cases, and compile for long.
 SLOW = (
     "gaussian_tied", "gaussian_spherical", "student_t_full", "logistic_regression", "dirichlet_multinomial",
-    "categorical_of_many_levels",
+    "categorical_of_many_levels", "beta", "log_normal",
 )  # fmt: skip
 
 pytestmark = [

@@ -31,6 +31,7 @@ def test_hidden_air_times_are_filled_in(flights):
     assert fit.score(complete) > GaussianMixture(1).fit(complete).score(complete)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_mixed_table_with_nulls(flights):
     table = flights[["air_time", "hour"]].iloc[::20].assign(winter=flights["month"].isin([12, 1, 2]).astype(int))
