@@ -58,9 +58,6 @@ class Allowed:
         table = np.vstack([np.ones(len(classes), bool), known[:, None] == classes])
         return cls(np.where(given == -1, 0, places + 1).astype(np.int32), table)
 
-    def __len__(self) -> int:
-        return len(self.table if self.codes is None else self.codes)
-
     def __getitem__(self, rows: Any) -> "Allowed":
         if self.codes is None:
             return Allowed(None, self.table[rows])
