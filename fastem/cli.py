@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--folder", default="fastem-demo", help="where to write (default: %(default)s)")
     demo.add_argument("-k", "--components", type=int, default=8, help="components (default: %(default)s)")
     demo.set_defaults(run=_demo)
-    warmup = commands.add_parser("warmup", help="compile all kernels into the cache, with and without threads")
+    warmup = commands.add_parser("warmup", help="compile the kernels of Gaussian mixtures into the cache")
     warmup.add_argument("--covariance", choices=COVARIANCES, nargs="*", default=COVARIANCES, help="(default: all)")
     warmup.set_defaults(run=_warmup)
     return parser
@@ -315,15 +315,11 @@ def _warmup(options: argparse.Namespace) -> None:
     import numpy as np
 
     from fastem import GaussianMixture
-    from fastem.threads import without_threads
 
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(-5, 1, (300, 2)), rng.normal(5, 1, (300, 2))])
     for covariance_type in options.covariance:
         for dtype in (np.float64, np.float32):
             began = time.perf_counter()
-            mixture = GaussianMixture(2, covariance_type=covariance_type, random_state=0)
-            mixture.fit_predict(X.astype(dtype))
-            with without_threads():
-                mixture.fit_predict(X.astype(dtype))
+            GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit_predict(X.astype(dtype))
             print(f"{covariance_type:>10} {np.dtype(dtype)}: {time.perf_counter() - began:.1f} s", flush=True)

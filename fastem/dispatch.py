@@ -10,13 +10,12 @@ import inspect
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
-
-from fastem.nesting import is_flat, nested
+from numba import njit, prange, typeof, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
 __all__ = ["Twins", "add_statistics", "compile_pass", "implements", "log_density"]
 
@@ -36,7 +35,6 @@ def implements(verb: Kernel, params: type) -> Callable[[Kernel], Kernel]:
 
 def log_density(tile: np.ndarray, params: Any, out: np.ndarray, scratch: np.ndarray) -> None:
     """Verb: ``out[k, b] = log f_k(tile[:, b])``, up to the constants folded into `params`."""
-    params = nested(params)
     _kernels[log_density, type(params)](tile, params, out, scratch)
 
 
@@ -53,7 +51,6 @@ def add_statistics(
 
     ``counts[k]`` is the sum of ``resp[k]``: a component without any can be passed over.
     """
-    params, stats = nested(params), nested(stats)
     _kernels[add_statistics, type(params)](tile, resp, counts, params, stats, lane, scratch)
 
 
@@ -63,56 +60,94 @@ def _kernel_of(verb: Kernel, params: types.Type) -> Kernel | None:
 
 @overload(log_density, jit_options={"error_model": "numpy"})
 def _(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    if is_flat(params):
-        return lambda tile, params, out, scratch: log_density(tile, nested(params), out, scratch)
     return _kernel_of(log_density, params)
 
 
 @overload(add_statistics, jit_options={"error_model": "numpy"})
 def _(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    if is_flat(params) or is_flat(stats):
-
-        def nest(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-            add_statistics(tile, resp, counts, nested(params), nested(stats), lane, scratch)
-
-        return nest
     return _kernel_of(add_statistics, params)
 
 
-class Twins(NamedTuple):
-    """One pass, compiled with and without threads."""
+# --- compilation ------------------------------------------------------------------------------
 
-    parallel: Kernel
-    serial: Kernel
+
+class Twins:
+    """One pass, with and without threads: both take the number of workers and the pass's flat values.
+
+    What a worker does is compiled once, and called by its address: a parallel loop that contained
+    it would be optimised four times over, in each of the functions that Numba makes of the loop.
+
+    Parameters
+    ----------
+    share : callable
+        ``share(worker, values)`` does what falls to one worker; alone, it does everything.
+    """
+
+    def __init__(self, share: Kernel):
+        self.share = _jit(share)
+        self._addresses: dict[Any, int] = {}
+
+    def serial(self, n_workers: int, values: Any) -> None:
+        """One worker does everything."""
+        self.share(0, values)
+
+    def parallel(self, n_workers: int, values: Any) -> None:
+        """Each worker has a thread."""
+        _run_all()(self._address(values), n_workers, values)
+
+    def _address(self, values: Any) -> int:
+        """Address of `share`, compiled for values of such types."""
+        kinds = tuple((value.dtype, value.ndim, value.flags.writeable, value.flags.c_contiguous) for value in values)
+        if kinds not in self._addresses:
+            signature = (types.int64, typeof(values))
+            self.share.compile(signature)  # type: ignore[attr-defined]
+            compiled = self.share.overloads[signature]  # type: ignore[attr-defined]
+            self._addresses[kinds] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        return self._addresses[kinds]
+
+
+@cache
+def _run_all() -> Kernel:
+    def run_all(address, n_workers, values):  # type: ignore[no-untyped-def]
+        for worker in prange(n_workers):
+            _call(address, worker, values)
+
+    return _jit(run_all, parallel=True)
+
+
+@intrinsic
+def _call(context, address, worker, values):  # type: ignore[no-untyped-def]
+    """Call the function at an address with a worker's number and values, as compiled functions call each other."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        convention, kinds = context.call_conv, (types.int64, values)
+        kind = convention.get_function_type(types.none, kinds)
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        status, _ = convention.call_function(builder, function, types.none, kinds, arguments[1:])
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, values), generate
 
 
 def compile_pass(make: Callable[[str], Kernel], params: Any) -> Twins:
-    """Both compilations of the pass that `make` returns, for a family's kernel parameters.
+    """The pass whose workers do what `make` returns, for a family's kernel parameters.
 
-    Numba's cache looks only at the file of the compiled function and does not tell the twins
-    apart, but the values in a function's closure are part of its key: `make` puts there what it
-    is given, a digest of all kernel sources and the twin's name.
+    Numba's cache looks only at the file of the compiled function, but the values in a function's
+    closure are part of its key: `make` puts there what it is given, a digest of all kernel sources.
     """
     return _compile_pass(make, _kinds(params))
 
 
 @cache
 def _compile_pass(make: Callable[[str], Kernel], kinds: tuple[type, ...]) -> Twins:
-    digest = _digest(_sources(make, kinds))
     names = " ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
-    twins = (make(f"{digest} {twin} {names}") for twin in ("parallel", "serial"))
-    parallel, serial = (_with_index_of_its_own(twin, names) for twin in twins)
-    return Twins(_jit(parallel, parallel=True), _jit(serial, parallel=False))
-
-
-def _with_index_of_its_own(function: Kernel, names: str) -> Kernel:
-    """The function by a name that no pass over other families has.
-
-    Numba's cache keeps the types of all compilations of a name in one file, and can read it only
-    where all those types can be imported: a family outside this package must not get in there.
-    """
-    function.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
-    return function
+    share = make(f"{_digest(_sources(make, kinds))} {names}")
+    # Numba's cache keeps the types of all compilations of a name in one file, and can read it only
+    # where all those types can be imported: a family outside this package must not get in there.
+    share.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return Twins(share)
 
 
 def _kinds(params: Any) -> tuple[type[Any], ...]:
@@ -121,7 +156,7 @@ def _kinds(params: Any) -> tuple[type[Any], ...]:
     return own + tuple(kind for field in params if isinstance(field, tuple) for kind in _kinds(field))
 
 
-def _jit(function: Kernel, *, parallel: bool) -> Kernel:
+def _jit(function: Kernel, *, parallel: bool = False) -> Kernel:
     options = {"parallel": parallel, "nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)

@@ -11,26 +11,20 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from numba import types
 from numba.extending import overload
 
-__all__ = ["flat", "is_flat", "nested"]
+__all__ = ["flat", "nested"]
 
 
 def flat(values: Any) -> Any:
-    """A tuple as kernels take it: as it is if no tuples are in it, else flat with its structure."""
-    if not any(isinstance(value, tuple) for value in values):
-        return values
+    """A tuple as kernels take it: its arrays behind one whose type tells their structure."""
     marker = np.empty(0, np.dtype([(_spell(values), np.int8)]))
     return (marker, *_leaves(values))
 
 
 def nested(values: Any) -> Any:
     """What `flat` made flat; in kernels too."""
-    marker = values[0]
-    if not (isinstance(marker, np.ndarray) and marker.dtype.names):
-        return values
-    return _build(marker.dtype.names[0])(values)
+    return _build(values[0].dtype.names[0])(values)
 
 
 def _spell(values: Any) -> str:
@@ -71,22 +65,6 @@ def _build(structure: str) -> Callable[[Any], Any]:
     return build
 
 
-# --- compiled ---------------------------------------------------------------------------------
-
-
-def is_flat(values: types.Type) -> bool:
-    """Whether a Numba type is that of a flat tuple with its structure."""
-    if not isinstance(values, types.BaseTuple) or len(values) == 0:
-        return False
-    return isinstance(getattr(values[0], "dtype", None), types.Record)
-
-
-def _structure(values: types.Type) -> str:
-    return str(values[0].dtype.members[0][0])
-
-
 @overload(nested, jit_options={"error_model": "numpy"})
 def _(values):  # type: ignore[no-untyped-def]
-    if is_flat(values):
-        return _build(_structure(values))
-    return lambda values: values
+    return _build(str(values[0].dtype.members[0][0]))

@@ -1,7 +1,7 @@
-"""Which compilation of a pass runs, and on how many threads.
+"""Whether a pass runs on threads, and on how many.
 
 Numba's threads abort or hang where a process forked after they started, and its workqueue layer
-aborts on concurrent use. The serial twin runs there: it gives the same bits.
+aborts on concurrent use. The pass runs without threads there: it gives the same bits.
 """
 
 import os
@@ -17,7 +17,7 @@ from numba.np.ufunc import parallel as _numba_threads
 
 from fastem.dispatch import Twins
 
-__all__ = ["available_threads", "choose", "without_threads"]
+__all__ = ["available_threads", "choose"]
 
 _lock = threading.Lock()
 _threads_lost = False
@@ -70,7 +70,7 @@ def _quota() -> float:
 @contextmanager
 def choose(twins: Twins, n_threads: int) -> Iterator[Callable[..., Any]]:
     """The twin that is safe to call now, with Numba set to `n_threads` for the duration."""
-    if n_threads == 1 or _threads_lost or not _owns_threads() or not _lock.acquire(blocking=False):
+    if n_threads == 1 or not _has_threads() or not _lock.acquire(blocking=False):
         yield twins.serial
         return
     try:
@@ -84,15 +84,10 @@ def choose(twins: Twins, n_threads: int) -> Iterator[Callable[..., Any]]:
         _lock.release()
 
 
-@contextmanager
-def without_threads() -> Iterator[None]:
-    """Every pass inside runs without threads."""
-    with _lock:
-        yield
-
-
-def _owns_threads() -> bool:
-    """Whether this thread may start Numba's: under workqueue only the main one may."""
+def _has_threads() -> bool:
+    """Whether this thread may start Numba's: none after a fork, under workqueue only the main one."""
+    if _threads_lost or numba.config.DISABLE_JIT:
+        return False
     if threading.current_thread() is threading.main_thread():
         return True
     try:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numba import config
 
-from fastem.dispatch import compile_pass
 from fastem.em import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
 from fastem.families._gaussian import GaussianParams
 from fastem.latent.labels import AccumulatePass, DeathPolicy, MixtureModel, MixtureParams, Output, Shape
+from fastem.nesting import flat
 from fastem.pace import Pace
 from fastem.sources import ArraySource
 from tests.truths import COVARIANCE_TYPES, e_step, m_step, random_covariances
@@ -124,6 +124,7 @@ def test_component_of_weight_zero(covariance_type):
     assert np.isfinite(new.components.covariances).all()
 
 
+@pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_twins_give_the_same_bits(covariance_type, dtype):
@@ -132,13 +133,12 @@ def test_twins_give_the_same_bits(covariance_type, dtype):
     results = []
     for name in ("parallel", "serial"):
         walk = AccumulatePass(model, params, params, Shape(5, np.dtype(dtype), 2), False)
-        none = np.empty(0, dtype)
-        none.flags.writeable = False
-        kernel = getattr(walk.twins, name)
+        none, given, masks = np.empty(0, dtype), np.empty((0, 4), dtype), np.empty((0, 4), np.uint8)
+        for array in (none, given, masks):
+            array.flags.writeable = False
+        span = np.array([0, len(walk.stats.weight)])
         sums = (walk.family_stats, walk.stats, walk.work)
-        given, masks = np.empty((0, 4), dtype), np.empty((0, 4), np.uint8)
-        given.flags.writeable = masks.flags.writeable = False
-        kernel(X, given, masks, none, 0, len(walk.stats.weight), walk.prepared.params, *sums)
+        getattr(walk.twins, name)(2, flat((X, given, masks, none, span, walk.prepared.params, *sums)))
         results.append(walk.finish())
     for part in ("labels", "family"):
         for a, b in zip(getattr(results[0], part), getattr(results[1], part), strict=True):
@@ -177,13 +177,3 @@ def test_digest_follows_the_kernel_sources(tmp_path, monkeypatch):
         assert dispatch._digest(copies) != before
         copy.write_bytes(original)
     assert dispatch._digest(copies) == before
-
-
-@pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
-def test_twins_are_different_functions():
-    _, params, model, _ = _problem("diag", 2, 2, 10, np.float64)
-    prepared = model.accumulate(params, params, Shape(2, np.dtype(np.float64), 1)).prepared
-    twins = compile_pass(AccumulatePass.make, prepared.params)
-    assert twins.parallel is not twins.serial
-    closures = [twin.py_func.__closure__[0].cell_contents for twin in twins]
-    assert closures[0] != closures[1]

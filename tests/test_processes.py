@@ -215,7 +215,9 @@ def test_without_a_writable_cache():
         from fastem.dispatch import compile_pass
         from fastem.latent.labels import AccumulatePass
         from fastem.families import GaussianSpherical
-        print(type(compile_pass(AccumulatePass.make, GaussianSpherical.kernel_parameters).parallel._cache).__name__)
+        params = GaussianSpherical.kernel_parameters
+        kernel = compile_pass(AccumulatePass.make, params(*params._fields)).share
+        print(type(kernel._cache).__name__)
     """
     assert _run(code).split() == ["NullCache"]
 
@@ -234,7 +236,8 @@ def test_cache_is_found_again_and_follows_edits(tmp_path):
         from fastem.latent.labels import AccumulatePass
         from fastem.families import GaussianSpherical
         fit(covariance_type="spherical")
-        kernel = compile_pass(AccumulatePass.make, GaussianSpherical.kernel_parameters).parallel
+        params = GaussianSpherical.kernel_parameters
+        kernel = compile_pass(AccumulatePass.make, params(*params._fields)).share
         print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
         print(fit(covariance_type="spherical").hex()[:64])
     """

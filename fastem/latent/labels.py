@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from fastem.dispatch import add_statistics, compile_pass, log_density
 from fastem.elementary import exp, log
 from fastem.family import Family, Maximized
-from fastem.nesting import flat
+from fastem.nesting import flat, nested
 from fastem.pace import Pace
 from fastem.simd import claim, fill, fma, lanes, load, maximum, store, total
 from fastem.statistics import add_lanes, are_finite, zeros
@@ -99,11 +99,7 @@ def _fill_given(given, weights, first, resp, tile_weights):  # type: ignore[no-u
 
 @njit(error_model="numpy")
 def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # type: ignore[no-untyped-def]
-    """Add a tile's log-likelihood, weights and responsibilities, the latter also to `counts`.
-
-    Like all that writes through a NamedTuple it is a function: directly inside a prange, Numba
-    loses the writes.
-    """
+    """Add a tile's log-likelihood, weights and responsibilities, the latter also to `counts`."""
     stats.log_likelihood[lane] += log_likelihood
     w = lanes(resp)
     m = n_points(resp)
@@ -138,7 +134,7 @@ def _forbid(allowed, first, resp):  # type: ignore[no-untyped-def]
 
 
 def _make_accumulate(key: str) -> Callable[..., Any]:
-    def accumulate(rows, given, allowed, weights, first_tile, end_lane, params, family_stats, stats, work):  # type: ignore[no-untyped-def]
+    def accumulate(worker, values):  # type: ignore[no-untyped-def]
         """Sums of some lanes' tiles; tile t of the data belongs to lane ``t % lanes``.
 
         Responsibilities are those of the parameters, unless they are `given` (rows, K), among the
@@ -146,61 +142,60 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
         they are done with one: no core waits for a busy one.
         """
         _key = key
+        rows, given, allowed, weights, span, params, family_stats, stats, work = nested(values)
         m = n_points(work.tiles)
         n_tiles = (rows.shape[0] + m - 1) // m
         n_lanes = stats.weight.shape[0]
-        n_workers = work.tiles.shape[0]
-        for worker in prange(n_workers):
-            tile = work.tiles[worker]
-            tile_weights = work.weights[worker]
-            resp = work.resp[worker]
-            counts = work.counts[worker]
-            scratch = work.scratch[worker]
+        tile = work.tiles[worker]
+        tile_weights = work.weights[worker]
+        resp = work.resp[worker]
+        counts = work.counts[worker]
+        scratch = work.scratch[worker]
+        lane = claim(work.next)
+        while lane < span[1]:
+            for t in range((lane - span[0]) % n_lanes, n_tiles, n_lanes):
+                log_likelihood = 0.0
+                if given.shape[0] > 0:
+                    _fill_given(given, weights, t * m, resp, tile_weights)
+                    fill_tile(rows, weights, t * m, tile, tile_weights)
+                else:
+                    fill_tile(rows, weights, t * m, tile, tile_weights)
+                    log_density(tile, params, resp, scratch)
+                    if allowed.shape[0] > 0:
+                        _forbid(allowed, t * m, resp)
+                    log_likelihood = _normalise(resp, tile_weights)
+                _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane)
+                add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
             lane = claim(work.next)
-            while lane < end_lane:
-                for t in range((lane - first_tile) % n_lanes, n_tiles, n_lanes):
-                    log_likelihood = 0.0
-                    if given.shape[0] > 0:
-                        _fill_given(given, weights, t * m, resp, tile_weights)
-                        fill_tile(rows, weights, t * m, tile, tile_weights)
-                    else:
-                        fill_tile(rows, weights, t * m, tile, tile_weights)
-                        log_density(tile, params, resp, scratch)
-                        if allowed.shape[0] > 0:
-                            _forbid(allowed, t * m, resp)
-                        log_likelihood = _normalise(resp, tile_weights)
-                    _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane)
-                    add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
-                lane = claim(work.next)
 
     return accumulate
 
 
 def _make_infer(key: str) -> Callable[..., Any]:
-    def infer(rows, weights, params, offset, out, work):  # type: ignore[no-untyped-def]
+    def infer(worker, values):  # type: ignore[no-untyped-def]
         """Log-densities, responsibilities and labels of rows, as far as `out` has room for them."""
         _key = key
+        rows, weights, offset, params, out, work = nested(values)
         m = n_points(work.tiles)
         n_tiles = (rows.shape[0] + m - 1) // m
-        n_workers = work.tiles.shape[0]
-        for worker in prange(n_workers):
-            tile = work.tiles[worker]
-            tile_weights = work.weights[worker]
-            resp = work.resp[worker]
+        tile = work.tiles[worker]
+        tile_weights = work.weights[worker]
+        resp = work.resp[worker]
+        scratch = work.scratch[worker]
+        t = claim(work.next)
+        while t < n_tiles:
+            first = t * m
+            count = min(m, rows.shape[0] - first)
+            fill_tile(rows, weights, first, tile, tile_weights)
+            log_density(tile, params, resp, scratch)
+            if out.labels.shape[0] > 0:
+                _write_labels(resp, out.labels, first, count)
+            if out.log_prob.shape[0] > 0:
+                _write_log_prob(resp, offset[0], out.log_prob, first, count)
+            if out.resp.shape[0] > 0:
+                _normalise(resp, tile_weights)
+                _write_resp(resp, out.resp, first, count)
             t = claim(work.next)
-            while t < n_tiles:
-                first = t * m
-                count = min(m, rows.shape[0] - first)
-                fill_tile(rows, weights, first, tile, tile_weights)
-                log_density(tile, params, resp, work.scratch[worker])
-                if out.labels.shape[0] > 0:
-                    _write_labels(resp, out.labels, first, count)
-                if out.log_prob.shape[0] > 0:
-                    _write_log_prob(resp, offset, out.log_prob, first, count)
-                if out.resp.shape[0] > 0:
-                    _normalise(resp, tile_weights)
-                    _write_resp(resp, out.resp, first, count)
-                t = claim(work.next)
 
     return infer
 
@@ -417,15 +412,14 @@ class AccumulatePass(_Pass):
         resp = _read_only(np.empty((0, k)) if given is None else given, rows.dtype)
         masks = _read_only(np.empty((0, k)) if allowed is None else allowed, np.dtype(np.uint8))
         m = tile_rows(rows.dtype)
-        params = flat(self.prepared.params)
         for first, end, lane, last in pace.by_lanes(-(-len(rows) // m), len(self.stats.weight), self.n_threads):
             some = slice(first * m, end * m)
             self.work.next[0] = lane
-            with choose(self.twins, self.n_threads) as kernel:
-                kernel(
-                    rows[some], resp[some], masks[some], weights[some], first_row // m + first, last,
-                    params, flat(self.family_stats), self.stats, self.work,
-                )  # fmt: skip
+            span = np.array([first_row // m + first, last])
+            sums = (self.family_stats, self.stats, self.work)
+            values = flat((rows[some], resp[some], masks[some], weights[some], span, self.prepared.params, *sums))
+            with choose(self.twins, self.n_threads) as run:
+                run(self.n_threads, values)
 
     def is_finite(self) -> bool:
         """Whether all sums are: each cell of complete data goes into them."""
@@ -443,15 +437,16 @@ class InferPass(_Pass):
 
     def add(self, rows: np.ndarray, out: Output, pace: Pace) -> None:
         """Write the results of rows to `out`, whose arrays have as many rows, or none."""
-        none = np.empty(0, rows.dtype)
-        none.flags.writeable = False
+        none = _read_only(np.empty(0), rows.dtype)
+        offset = np.array([self.prepared.offset])
         m = tile_rows(rows.dtype)
         for first, end in pace.by_rows(-(-len(rows) // m)):
             some = slice(first * m, end * m)
             part = Output(*(array[some] for array in out))
             self.work.next[0] = 0
-            with choose(self.twins, self.n_threads) as kernel:
-                kernel(rows[some], none, flat(self.prepared.params), self.prepared.offset, part, self.work)
+            values = flat((rows[some], none, offset, self.prepared.params, part, self.work))
+            with choose(self.twins, self.n_threads) as run:
+                run(self.n_threads, values)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
