@@ -152,7 +152,11 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         return self.statistics_bytes(n_components, n_features)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        """Numbers of scratch space that the kernels need for a tile."""
+        """Numbers of scratch space that the kernels need for a tile.
+
+        They are zeros at first, and nobody else writes to them: kernels may keep there what stays
+        true during a pass.
+        """
         return 0
 
     @abstractmethod

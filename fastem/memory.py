@@ -1,8 +1,12 @@
-"""How much memory there is, so that what cannot fit is refused before it is begun."""
+"""How much memory there is, so that what cannot fit is refused before it is begun; where arrays begin in it."""
 
+import math
 from pathlib import Path
+from typing import Any
 
-__all__ = ["available_memory", "peak_memory", "require_memory"]
+import numpy as np
+
+__all__ = ["aligned_zeros", "available_memory", "peak_memory", "require_memory"]
 
 
 def available_memory() -> float:
@@ -55,3 +59,11 @@ def require_memory(needed: float, what: str, remedy: str) -> None:
             f"{what} would take {needed / 2**30:.1f} GiB of memory, but {available / 2**30:.1f} GiB are "
             f"available. {remedy}"
         )
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Zeros that begin at a line of the caches, as vectors are loaded fastest."""
+    count = math.prod(shape)
+    memory = np.zeros(count * dtype.itemsize + 128, np.uint8)
+    first = -memory.ctypes.data % 128
+    return memory[first : first + count * dtype.itemsize].view(dtype).reshape(shape)

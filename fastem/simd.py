@@ -41,9 +41,9 @@ _INT32 = ir.IntType(32)
 class Vector(types.Type):  # type: ignore[misc]  # Numba is untyped
     """Numba type of a vector of float64 or float32 numbers."""
 
-    def __init__(self, dtype: types.Float):
+    def __init__(self, dtype: types.Float, lanes: int | None = None):
         self.dtype = dtype
-        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+        self.lanes = lanes or VECTOR_BYTES * 8 // dtype.bitwidth
         super().__init__(name=f"vector({self.lanes} x {dtype})")
 
     @property
@@ -112,8 +112,8 @@ def load(array: np.ndarray, index: int) -> np.ndarray:
 
 
 def store(array: np.ndarray, index: int, value: np.ndarray) -> None:
-    """Write a vector to a flat index."""
-    array.reshape(-1)[index : index + lanes(array)] = value
+    """Write a vector, of any length, to a flat index."""
+    array.reshape(-1)[index : index + len(value)] = value
 
 
 def splat(array: np.ndarray, index: int) -> np.ndarray:
@@ -122,6 +122,16 @@ def splat(array: np.ndarray, index: int) -> np.ndarray:
 
 
 BLOCK = 8
+
+
+def load_block(array: np.ndarray, index: int) -> np.ndarray:
+    """A vector of BLOCK numbers that start at a flat index."""
+    return np.ravel(array)[index : index + BLOCK].copy()
+
+
+def splat_block(array: np.ndarray, index: int) -> np.ndarray:
+    """A vector of BLOCK times the number at a flat index."""
+    return np.full(BLOCK, np.ravel(array)[index])
 
 
 def transpose(source: np.ndarray, start: int, stride: int, target: np.ndarray, at: int, step: int) -> None:
@@ -167,8 +177,14 @@ def _type_load(array: types.Type, index: types.Type) -> Vector | None:
     return _vector_of(array) if isinstance(index, types.Integer) else None
 
 
+def _type_load_block(array: types.Type, index: types.Type) -> Vector | None:
+    known = _vector_of(array) is not None and isinstance(index, types.Integer)
+    return Vector(array.dtype, BLOCK) if known else None
+
+
 def _type_store(array: types.Type, index: types.Type, value: types.Type) -> types.Type | None:
-    return types.void if isinstance(index, types.Integer) and _vector_of(array) == value else None
+    same = isinstance(value, Vector) and _vector_of(array) is not None and array.dtype == value.dtype
+    return types.void if same and isinstance(index, types.Integer) else None
 
 
 def _type_fill(like: types.Type, value: types.Type) -> types.Type | None:
@@ -226,6 +242,9 @@ def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return value
 
 
+_compiled(load_block, _type_load_block, types.Array, types.Integer)(_load)
+
+
 @_compiled(store, _type_store, types.Array, types.Integer, Vector)
 def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     vector = sig.args[2]
@@ -237,6 +256,9 @@ def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 @_compiled(splat, _type_load, types.Array, types.Integer)
 def _splat(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return _broadcast(builder, sig.return_type, builder.load(_element_pointer(context, builder, sig, args)))
+
+
+_compiled(splat_block, _type_load_block, types.Array, types.Integer)(_splat)
 
 
 @_compiled(transpose, _type_transpose, types.Array, *[types.Integer] * 2, types.Array, *[types.Integer] * 2)

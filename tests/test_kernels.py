@@ -11,7 +11,7 @@ from fastem.latent.labels import AccumulatePass, DeathPolicy, MixtureModel, Mixt
 from fastem.nesting import flat
 from fastem.pace import Pace
 from fastem.sources import ArraySource
-from tests.truths import COVARIANCE_TYPES, e_step, m_step, random_covariances
+from tests.truths import COVARIANCE_TYPES, e_step, incomplete_step, m_step, random_covariances
 
 TOLERANCES = {np.float64: {"rtol": 1e-9, "atol": 1e-9}, np.float32: {"rtol": 2e-4, "atol": 1e-4}}
 
@@ -47,6 +47,38 @@ def test_one_step_with_weights(covariance_type, dtype, d):
     tolerance = TOLERANCES[dtype]
     np.testing.assert_allclose(stats.labels.log_likelihood, sample_weight @ log_prob, rtol=tolerance["rtol"])
     np.testing.assert_allclose(stats.labels.weight, sample_weight.sum(), rtol=1e-12)
+    np.testing.assert_allclose(new.weights, weights, **tolerance)
+    np.testing.assert_allclose(new.components.means, means, **tolerance)
+    np.testing.assert_allclose(new.components.covariances, covariances, **tolerance)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # before the missing cells are noticed
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("d", "k"),
+    [
+        (1, 2), (2, 9), (4, 3), (5, 8),
+        (10, 5),  # more patterns than are remembered
+        (25, 2),  # more columns than one number tells apart
+        (70, 9),  # what fills the cells is made twice
+    ],
+)  # fmt: skip
+def test_one_step_with_missing_cells(covariance_type, dtype, d, k):
+    if config.DISABLE_JIT and d > 10:
+        pytest.skip("takes minutes when nothing is compiled")
+    X, params, model, rng = _problem(covariance_type, d, k, 400, dtype, seed=d, offset=3.0)
+    X[rng.random(X.shape) < 0.3] = np.nan
+    X[100:200] = np.where(np.arange(d) % 3 == 0, np.nan, X[0])
+    X[rng.random(len(X)) < 0.2] = rng.normal(3, 2, d)
+    X[[5, 399]] = np.nan
+    X[7] = 2.5
+    sample_weight = rng.integers(0, 4, len(X)) * 0.5
+    stats, new = _step(model, params, Data(ArraySource(X), sample_weight))
+    truth = (params.weights, params.components.means, params.components.covariances)
+    log_likelihood, weights, means, covariances = incomplete_step(X, *truth, covariance_type, sample_weight)
+    tolerance = TOLERANCES[dtype]
+    np.testing.assert_allclose(stats.labels.log_likelihood, log_likelihood, rtol=tolerance["rtol"])
     np.testing.assert_allclose(new.weights, weights, **tolerance)
     np.testing.assert_allclose(new.components.means, means, **tolerance)
     np.testing.assert_allclose(new.components.covariances, covariances, **tolerance)

@@ -318,6 +318,17 @@ def test_default_prior_keeps_small_components_alive():
 # --- mixed tables -----------------------------------------------------------------------------------
 
 
+def test_parts_of_a_product_with_missing_cells_are_fitted_as_alone():
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(700, 3)) @ rng.normal(size=(3, 3)), rng.poisson(3, 700)]
+    X[rng.random(X.shape) < 0.2] = np.nan
+    family = Product({(0, 1, 2): Gaussian(), 3: Poisson()})
+    parts = Mixture(family, 1, max_iter=20, tol=0).fit(X).parts_
+    alone = Mixture(Gaussian(), 1, max_iter=20, tol=0).fit(X[:, :3])
+    np.testing.assert_allclose(parts["0, 1, 2"]["means"], alone.means_, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(parts["0, 1, 2"]["covariances"], alone.covariances_, rtol=1e-9, atol=1e-12)
+
+
 def test_a_product_finds_its_columns_by_name(tmp_path):
     rng = np.random.default_rng(0)
     first = rng.random(800) < 0.5

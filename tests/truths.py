@@ -64,3 +64,32 @@ def m_step(X, resp, covariance_type, reg_covar, sample_weight=None):
     else:
         covariances = np.trace(scatter, axis1=1, axis2=2) / counts / d + reg_covar
     return counts / counts.sum(), means, covariances
+
+
+def incomplete_step(X, weights, means, covariances, covariance_type, sample_weight):
+    """Log-likelihood, and new weights, means, covariances, of rows with missing cells, one row at a time."""
+    k, d = means.shape
+    full = matrices(covariances, covariance_type, k, d)
+    log_likelihood, counts = 0.0, np.zeros(k)
+    first, second = np.zeros((k, d)), np.zeros((k, d, d))
+    for row, weight in zip(np.asarray(X, dtype=np.float64), sample_weight, strict=True):
+        o = ~np.isnan(row)
+        if not o.any():
+            continue
+        laws = [multivariate_normal(m[o], c[np.ix_(o, o)]) for m, c in zip(means, full, strict=True)]
+        joint = np.log(weights) + [law.logpdf(row[o]) for law in laws]
+        log_likelihood += weight * logsumexp(joint)
+        resp = weight * np.exp(joint - logsumexp(joint))
+        counts += resp
+        for j, (mean, covariance) in enumerate(zip(means, full, strict=True)):
+            slopes = np.linalg.solve(covariance[np.ix_(o, o)], covariance[np.ix_(o, ~o)])
+            filled, spread = row.copy(), np.zeros((d, d))
+            filled[~o] = mean[~o] + (row[o] - mean[o]) @ slopes
+            spread[np.ix_(~o, ~o)] = covariance[np.ix_(~o, ~o)] - covariance[np.ix_(~o, o)] @ slopes
+            first[j] += resp[j] * filled
+            second[j] += resp[j] * (np.outer(filled, filled) + spread)
+    new = first / counts[:, None]
+    scatter = second - counts[:, None, None] * new[:, :, None] * new[:, None, :]
+    if covariance_type == "tied":
+        return log_likelihood, counts / counts.sum(), new, scatter.sum(axis=0) / counts.sum() + 1e-6 * np.eye(d)
+    return log_likelihood, counts / counts.sum(), new, scatter / counts[:, None, None] + 1e-6 * np.eye(d)

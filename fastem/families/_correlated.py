@@ -6,6 +6,7 @@ import numpy as np
 
 from fastem.families._conditional import conditional_scratch
 from fastem.families._gaussian import GaussianFamily, GaussianParams
+from fastem.families._side_by_side import side_by_side
 from fastem.families._triangular import moment_places
 
 __all__ = ["CorrelatedGaussian", "conditional_law", "patterns"]
@@ -20,9 +21,14 @@ class CorrelatedGaussian(GaussianFamily):
         return conditional_scratch(n_components, n_features, tile_rows)
 
     def incomplete(self, kernel: Any, params: GaussianParams, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Any:
-        precisions = self.precisions(params.precisions_cholesky).reshape(-1)
+        k, d = params.means.shape
+        precisions = self.matrices(self.precisions(params.precisions_cholesky), k, d)
         return self.incomplete_parameters(
-            *kernel, np.ascontiguousarray(precisions, dtype=dtype), moment_places(params.means.shape[1])
+            *kernel,
+            side_by_side(kernel.means, np.zeros(d), dtype),
+            side_by_side(kernel.means_low, np.zeros(d), dtype),
+            side_by_side(precisions, np.eye(d), dtype),
+            moment_places(d),
         )
 
     def matrices(self, covariances: np.ndarray, n_components: int, n_features: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from fastem.dispatch import add_statistics, implements, log_density
 from fastem.elementary import exp, log
 from fastem.families._gaussian import centred
 from fastem.families._regression import Bounds, RegressionFamily, centred_intercepts, centres
-from fastem.families._triangular import add_triangular, moment_positions, unpack
+from fastem.families._triangular import add_triangular, moment_positions, triangular_scratch, unpack
 from fastem.family import Maximized, Prepared
 from fastem.simd import add_totals, fill, fma, huge, lanes, load, maximum, minimum, splat, store, total, where_greater
 from fastem.statistics import zeros
@@ -210,7 +210,7 @@ class GeneralisedRegression(RegressionFamily):
         return zeros(CurvatureStatistics, lanes, weights=one, first=each, second=second, errors=one, slopes=each)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return (n_features + 4 + 2 * n_components) * tile_rows
+        return 2 * n_components * tile_rows + triangular_scratch(n_features, tile_rows)
 
     def prepare(
         self,

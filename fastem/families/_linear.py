@@ -50,11 +50,17 @@ class LinearStatistics(NamedTuple):
 
 @njit(error_model="numpy")
 def linear_log_density(x, d, slopes, constants, out):  # type: ignore[no-untyped-def]
-    """Log-densities from d rows of points that lie one after the other in `x`."""
+    """Log-densities from d rows of points that lie one after the other in `x`.
+
+    Four components by two vectors of points stay in registers.
+    """
     w = lanes(x)
     m = out.shape[1]
+    n_components = out.shape[0]
     for b in range(0, m, 2 * w):
-        for k in range(out.shape[0]):
+        for k in range(0, n_components - 3, 4):
+            _measure_four(x, d, slopes, constants, out, k, b)
+        for k in range(n_components - n_components % 4, n_components):
             s0 = splat(constants, k)
             s1 = s0
             for j in range(d):
@@ -66,39 +72,110 @@ def linear_log_density(x, d, slopes, constants, out):  # type: ignore[no-untyped
 
 
 @njit(error_model="numpy")
-def add_sums(x, d, resp, counts, sums, lane):  # type: ignore[no-untyped-def]
-    """Add ``sum r x`` of all components to a lane of sums (lanes, K, d)."""
-    m = resp.shape[1]
-    for k in range(resp.shape[0]):
-        if counts[k] > 0.0:
-            at = (lane * resp.shape[0] + k) * d
-            for j in range(0, d - 3, 4):
-                _add_four(x, j, resp, k, m, sums, at + j)
-            for j in range(d - d % 4, d):
-                _add_one(x, j, resp, k, m, sums, at + j)
+def _measure_four(x, d, slopes, constants, out, k, b):  # type: ignore[no-untyped-def]
+    w = lanes(x)
+    m = out.shape[1]
+    s00 = splat(constants, k)
+    s10 = splat(constants, k + 1)
+    s20 = splat(constants, k + 2)
+    s30 = splat(constants, k + 3)
+    s01 = s00
+    s11 = s10
+    s21 = s20
+    s31 = s30
+    at = k * d
+    for j in range(d):
+        x0 = load(x, j * m + b)
+        x1 = load(x, j * m + b + w)
+        slope = splat(slopes, at + j)
+        s00 = fma(slope, x0, s00)
+        s01 = fma(slope, x1, s01)
+        slope = splat(slopes, at + d + j)
+        s10 = fma(slope, x0, s10)
+        s11 = fma(slope, x1, s11)
+        slope = splat(slopes, at + 2 * d + j)
+        s20 = fma(slope, x0, s20)
+        s21 = fma(slope, x1, s21)
+        slope = splat(slopes, at + 3 * d + j)
+        s30 = fma(slope, x0, s30)
+        s31 = fma(slope, x1, s31)
+    to = k * m + b
+    store(out, to, s00)
+    store(out, to + w, s01)
+    store(out, to + m, s10)
+    store(out, to + m + w, s11)
+    store(out, to + 2 * m, s20)
+    store(out, to + 2 * m + w, s21)
+    store(out, to + 3 * m, s30)
+    store(out, to + 3 * m + w, s31)
 
 
 @njit(error_model="numpy")
-def _add_four(x, j, resp, k, m, sums, at):  # type: ignore[no-untyped-def]
+def add_sums(x, d, resp, counts, sums, lane):  # type: ignore[no-untyped-def]
+    """Add ``sum r x`` of all components to a lane of sums (lanes, K, d)."""
+    n_components = resp.shape[0]
+    at = lane * n_components * d
+    for k in range(0, n_components - 1, 2):
+        if counts[k] + counts[k + 1] > 0.0:
+            for j in range(0, d - 3, 4):
+                _add_two_by_four(x, j, d, resp, k, sums, at + k * d + j)
+            for j in range(d - d % 4, d):
+                _add_one(x, j, resp, k, sums, at + k * d + j)
+                _add_one(x, j, resp, k + 1, sums, at + k * d + d + j)
+    k = n_components - 1
+    if n_components % 2 == 1 and counts[k] > 0.0:
+        for j in range(d):
+            _add_one(x, j, resp, k, sums, at + k * d + j)
+
+
+@njit(error_model="numpy")
+def _add_two_by_four(x, j, d, resp, k, sums, at):  # type: ignore[no-untyped-def]
+    """Sums of four features with two components."""
+    m = resp.shape[1]
+    s00 = fill(load(x, 0), 0.0)
+    s01 = s00
+    s02 = s00
+    s03 = s00
+    s10 = s00
+    s11 = s00
+    s12 = s00
+    s13 = s00
+    for b in range(0, m, lanes(x)):
+        r0 = load(resp, k * m + b)
+        r1 = load(resp, k * m + m + b)
+        y = load(x, j * m + b)
+        s00 = fma(r0, y, s00)
+        s10 = fma(r1, y, s10)
+        y = load(x, j * m + m + b)
+        s01 = fma(r0, y, s01)
+        s11 = fma(r1, y, s11)
+        y = load(x, j * m + 2 * m + b)
+        s02 = fma(r0, y, s02)
+        s12 = fma(r1, y, s12)
+        y = load(x, j * m + 3 * m + b)
+        s03 = fma(r0, y, s03)
+        s13 = fma(r1, y, s13)
+    add_totals(sums, at, (s00, s01, s02, s03))
+    add_totals(sums, at + d, (s10, s11, s12, s13))
+
+
+@njit(error_model="numpy")
+def _add_one(x, j, resp, k, sums, at):  # type: ignore[no-untyped-def]
+    """The sum of one feature with one component, in four parts: one alone would wait for each addition."""
+    w = lanes(x)
+    m = resp.shape[1]
     s0 = fill(load(x, 0), 0.0)
     s1 = s0
     s2 = s0
     s3 = s0
-    for b in range(0, m, lanes(x)):
-        r = load(resp, k * m + b)
-        s0 = fma(r, load(x, j * m + b), s0)
-        s1 = fma(r, load(x, j * m + m + b), s1)
-        s2 = fma(r, load(x, j * m + 2 * m + b), s2)
-        s3 = fma(r, load(x, j * m + 3 * m + b), s3)
-    add_totals(sums, at, (s0, s1, s2, s3))
-
-
-@njit(error_model="numpy")
-def _add_one(x, j, resp, k, m, sums, at):  # type: ignore[no-untyped-def]
-    s = fill(load(x, 0), 0.0)
-    for b in range(0, m, lanes(x)):
-        s = fma(load(resp, k * m + b), load(x, j * m + b), s)
-    add_totals(sums, at, (s,))
+    r = k * m
+    y = j * m
+    for b in range(0, m, 4 * w):
+        s0 = fma(load(resp, r + b), load(x, y + b), s0)
+        s1 = fma(load(resp, r + b + w), load(x, y + b + w), s1)
+        s2 = fma(load(resp, r + b + 2 * w), load(x, y + b + 2 * w), s2)
+        s3 = fma(load(resp, r + b + 3 * w), load(x, y + b + 3 * w), s3)
+    add_totals(sums, at, ((s0 + s1) + (s2 + s3),))
 
 
 @njit(error_model="numpy")

@@ -11,15 +11,13 @@ import numpy as np
 from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._side_by_side import n_padded, side_by_side, turn_block
 from fastem.family import Prepared
-from fastem.simd import BLOCK, add_wide, fill, lanes, load, store, transpose
-from fastem.statistics import zeros
+from fastem.memory import aligned_zeros
+from fastem.simd import BLOCK, add_wide, lanes, load, load_block, store, transpose
 from fastem.tiles import n_points
 
 __all__ = ["LookupStatistics", "lookup_scratch", "prepare_lookup", "table_bytes", "zero_tables"]
-
-# Components of a table are padded to the longest vector.
-PADDING = 32
 
 
 class LookupKernel(NamedTuple):
@@ -53,39 +51,35 @@ def _look_up(tile, params, with_total, out, scratch):  # type: ignore[no-untyped
     m = n_points(tile)
     n_components = out.shape[0]
     padded = params.table.shape[1]
-    for c in range(0, n_components, w):
+    for c in range(0, n_components, BLOCK):
         for b in range(m):
-            s = load(params.log_weights, c)
+            s = load_block(params.log_weights, c)
             total = 0.0
             for j in range(tile.shape[0]):
                 x = tile[j, b]
                 if x == x:  # noqa: PLR0124  # a missing cell is not itself
-                    s = s + load(params.table, (params.firsts[j] + int(x)) * padded + c)
+                    s = s + load_block(params.table, (params.firsts[j] + int(x)) * padded + c)
                     total += x
             if with_total:
-                s = s + load(params.table, (params.firsts[tile.shape[0]] + int(total)) * padded + c)
-            store(scratch, b * w, s)
-        _turn(scratch, 0, w, m, w * m)
-        for k in range(min(w, n_components - c)):
+                s = s + load_block(params.table, (params.firsts[tile.shape[0]] + int(total)) * padded + c)
+            store(scratch, b * BLOCK, s)
+        for b in range(0, m, BLOCK):
+            transpose(scratch, b * BLOCK, BLOCK, scratch, BLOCK * m + b, m)
+        for k in range(min(BLOCK, n_components - c)):
             for b in range(0, m, w):
-                store(out, (c + k) * m + b, load(scratch, (w + k) * m + b))
+                store(out, (c + k) * m + b, load(scratch, (BLOCK + k) * m + b))
 
 
 @njit(error_model="numpy")
 def _add_up(tile, params, with_total, resp, table, lane, scratch):  # type: ignore[no-untyped-def]
-    w = lanes(tile)
     m = n_points(tile)
     n_components = resp.shape[0]
     padded = table.shape[2]
     at = lane * table.shape[1]
-    for c in range(0, n_components, w):
-        zero = fill(load(tile, 0), 0.0)
-        for k in range(w):
-            for b in range(0, m, w):
-                store(scratch, k * m + b, load(resp, (c + k) * m + b) if c + k < n_components else zero)
-        _turn(scratch, 0, m, w, w * m)
+    for c in range(0, n_components, BLOCK):
+        turn_block(resp, c, scratch)
         for b in range(m):
-            r = load(scratch, (m + b) * w)
+            r = load_block(scratch, b * BLOCK)
             total = 0.0
             for j in range(tile.shape[0]):
                 x = tile[j, b]
@@ -94,14 +88,6 @@ def _add_up(tile, params, with_total, resp, table, lane, scratch):  # type: igno
                     total += x
             if with_total:
                 add_wide(table, (at + params.firsts[tile.shape[0]] + int(total)) * padded + c, r)
-
-
-@njit(error_model="numpy")
-def _turn(scratch, start, width, height, to):  # type: ignore[no-untyped-def]
-    """Transpose (height, width) numbers at `start` to (width, height) at `to`."""
-    for i in range(0, height, BLOCK):
-        for j in range(0, width, BLOCK):
-            transpose(scratch, start + i * width + j, width, scratch, to + j * height + i, height)
 
 
 @implements(log_density, LookupKernel)
@@ -129,17 +115,17 @@ def _add_total_statistics(tile, resp, counts, params, stats, lane, scratch):  # 
 
 def lookup_scratch(tile_rows: int) -> int:
     """Numbers of scratch space."""
-    return 2 * PADDING * tile_rows
+    return 2 * BLOCK * tile_rows
 
 
 def zero_tables(lanes: int, n_rows: int, n_components: int) -> LookupStatistics:
     """Statistics of no data."""
-    return zeros(LookupStatistics, lanes, table=(n_rows, -(-n_components // PADDING) * PADDING))
+    return LookupStatistics(aligned_zeros((lanes, n_rows, n_padded(n_components)), np.dtype(np.float64)))
 
 
 def table_bytes(n_rows: int, n_components: int) -> int:
     """Memory of one lane's statistics."""
-    return 8 * n_rows * -(-n_components // PADDING) * PADDING
+    return 8 * n_rows * n_padded(n_components)
 
 
 def prepare_lookup(
@@ -147,10 +133,6 @@ def prepare_lookup(
 ) -> Prepared:
     """Kernel parameters of a kind from log-densities (rows, K), for columns with so many values each."""
     offset = float(log_weights.max())
-    k = len(log_weights)
-    padded = np.zeros((len(table), -(-k // PADDING) * PADDING), dtype)
-    padded[:, :k] = table
-    weights = np.zeros(padded.shape[1], dtype)
-    weights[:k] = log_weights - offset
     firsts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-    return Prepared(kind(weights, padded, firsts), offset)
+    weights = side_by_side(log_weights - offset, 0.0, dtype)
+    return Prepared(kind(weights, side_by_side(table.T, 0.0, dtype), firsts), offset)

@@ -16,9 +16,28 @@ from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat
 from fastem.tiles import n_points
 
 __all__ = [
-    "add_moments", "add_triangular", "factor_covariances", "invert_precisions", "moment_places",
-    "moment_positions", "pack", "squares", "triangular_log_density", "unpack",
+    "PAD",
+    "add_moments",
+    "add_triangular",
+    "factor_covariances",
+    "invert_precisions",
+    "moment_places",
+    "moment_positions",
+    "pack",
+    "squares",
+    "triangular_log_density",
+    "triangular_scratch",
+    "unpack",
 ]  # fmt: skip
+
+# Deviations of a feature lie so many numbers further than the points take: at a stride of a power
+# of two all features would fall into the same few sets of the nearest cache.
+PAD = 16
+
+
+def triangular_scratch(d: int, m: int) -> int:
+    """Numbers of scratch space for the moments of m points."""
+    return (d + 4) * (m + PAD)
 
 
 def _row_groups(d: int) -> list[tuple[int, int]]:
@@ -126,7 +145,7 @@ def triangular_log_density(tile, params, factors, stride, out, scratch):  # type
                 z1 = centred(load(tile, j * m + b + w), params.means, params.means_low, k * d + j)
                 store(scratch, 2 * w * j, z0)
                 store(scratch, 2 * w * j + w, z1)
-            q0, q1 = squares(scratch, d, factors, k * stride)
+            q0, q1 = squares(scratch, 0, 2 * w, d, factors, k * stride)
             store(out, k * m + b, fma(minimum(q0, huge(q0)), half, constant))
             store(out, k * m + b + w, fma(minimum(q1, huge(q1)), half, constant))
 
@@ -146,17 +165,17 @@ def add_triangular(tile, resp, counts, params, first, second, at, stride, lane, 
             for j in range(d):
                 for b in range(0, m, w):
                     z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * d + j)
-                    store(scratch, j * m + b, z)
+                    store(scratch, j * (m + PAD) + b, z)
             row = lane * n_components + k
-            add_moments(scratch, d, m, resp, k * m, first, row * d, second, at + k * stride)
+            add_moments(scratch, m + PAD, d, m, resp, k * m, first, row * d, second, at + k * stride)
 
 
 @njit(error_model="numpy")
-def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
+def squares(z, start, step, d, factor, at):  # type: ignore[no-untyped-def]
     """Squared lengths of ``L z`` for two vectors of points; L is packed at a flat index.
 
-    `z` holds d features x two vectors of points. Four rows of L by two vectors of points stay in
-    registers.
+    The points' features lie `step` numbers apart, the first one at `start`. Four rows of L by two
+    vectors of points stay in registers.
     """
     w = lanes(z)
     zero = fill(load(z, 0), 0.0)
@@ -172,8 +191,8 @@ def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
         a30 = zero
         a31 = zero
         for j in range(i + 1):
-            z0 = load(z, 2 * w * j)
-            z1 = load(z, 2 * w * j + w)
+            z0 = load(z, start + step * j)
+            z1 = load(z, start + step * j + w)
             c = splat(factor, at)
             a00 = fma(c, z0, a00)
             a01 = fma(c, z1, a01)
@@ -188,8 +207,8 @@ def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
             a31 = fma(c, z1, a31)
             at += 4
         # the triangle on the diagonal: three rows, two rows, one row
-        z0 = load(z, 2 * w * (i + 1))
-        z1 = load(z, 2 * w * (i + 1) + w)
+        z0 = load(z, start + step * (i + 1))
+        z1 = load(z, start + step * (i + 1) + w)
         c = splat(factor, at)
         a10 = fma(c, z0, a10)
         a11 = fma(c, z1, a11)
@@ -199,8 +218,8 @@ def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
         c = splat(factor, at + 2)
         a30 = fma(c, z0, a30)
         a31 = fma(c, z1, a31)
-        z0 = load(z, 2 * w * (i + 2))
-        z1 = load(z, 2 * w * (i + 2) + w)
+        z0 = load(z, start + step * (i + 2))
+        z1 = load(z, start + step * (i + 2) + w)
         c = splat(factor, at + 3)
         a20 = fma(c, z0, a20)
         a21 = fma(c, z1, a21)
@@ -208,8 +227,8 @@ def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
         a30 = fma(c, z0, a30)
         a31 = fma(c, z1, a31)
         c = splat(factor, at + 5)
-        a30 = fma(c, load(z, 2 * w * (i + 3)), a30)
-        a31 = fma(c, load(z, 2 * w * (i + 3) + w), a31)
+        a30 = fma(c, load(z, start + step * (i + 3)), a30)
+        a31 = fma(c, load(z, start + step * (i + 3) + w), a31)
         at += 6
         q0 = fma(a00, a00, fma(a10, a10, fma(a20, a20, fma(a30, a30, q0))))
         q1 = fma(a01, a01, fma(a11, a11, fma(a21, a21, fma(a31, a31, q1))))
@@ -220,8 +239,8 @@ def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
         a11 = zero
         i = d - d % 4
         for j in range(i + 1):
-            z0 = load(z, 2 * w * j)
-            z1 = load(z, 2 * w * j + w)
+            z0 = load(z, start + step * j)
+            z1 = load(z, start + step * j + w)
             c = splat(factor, at)
             a00 = fma(c, z0, a00)
             a01 = fma(c, z1, a01)
@@ -230,8 +249,8 @@ def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
             a11 = fma(c, z1, a11)
             at += 2
         c = splat(factor, at)
-        a10 = fma(c, load(z, 2 * w * (i + 1)), a10)
-        a11 = fma(c, load(z, 2 * w * (i + 1) + w), a11)
+        a10 = fma(c, load(z, start + step * (i + 1)), a10)
+        a11 = fma(c, load(z, start + step * (i + 1) + w), a11)
         at += 1
         q0 = fma(a00, a00, fma(a10, a10, q0))
         q1 = fma(a01, a01, fma(a11, a11, q1))
@@ -240,25 +259,25 @@ def squares(z, d, factor, at):  # type: ignore[no-untyped-def]
         a01 = zero
         for j in range(d):
             c = splat(factor, at + j)
-            a00 = fma(c, load(z, 2 * w * j), a00)
-            a01 = fma(c, load(z, 2 * w * j + w), a01)
+            a00 = fma(c, load(z, start + step * j), a00)
+            a01 = fma(c, load(z, start + step * j + w), a01)
         q0 = fma(a00, a00, q0)
         q1 = fma(a01, a01, q1)
     return q0, q1
 
 
 @njit(error_model="numpy")
-def add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
+def add_moments(z, step, d, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
     """Add ``sum r z`` and the packed lower triangle of ``sum r z z'`` at flat indices.
 
-    `z` holds d features x m points and space for four more, `r` is the flat index of the points'
-    responsibilities. Four by two accumulators stay in registers.
+    `z` holds m points, whose d features lie `step` numbers apart, and space for four more; `r` is the
+    flat index of the points' responsibilities. Four by two accumulators stay in registers.
     """
     w = lanes(z)
     zero = fill(load(z, 0), 0.0)
-    y = d * m
+    y = d * step
     for i in range(0, d - 3, 4):
-        _weigh_four(z, y, i, m, resp, r, first, at_first)
+        _weigh_four(z, y, i, step, m, resp, r, first, at_first)
         for j in range(0, i + 2, 2):
             a00 = zero
             a01 = zero
@@ -269,8 +288,8 @@ def add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore[
             a30 = zero
             a31 = zero
             for b in range(0, m, w):
-                z0 = load(z, j * m + b)
-                z1 = load(z, j * m + m + b)
+                z0 = load(z, j * step + b)
+                z1 = load(z, j * step + step + b)
                 c = load(z, y + b)
                 a00 = fma(c, z0, a00)
                 a01 = fma(c, z1, a01)
@@ -285,20 +304,20 @@ def add_moments(z, d, m, resp, r, first, at_first, second, at):  # type: ignore[
                 a31 = fma(c, z1, a31)
             add_totals(second, at, (a00, a01, a10, a11, a20, a21, a30, a31))
             at += 8
-        _add_two_by_two(z, y + 2 * m, i + 2, m, second, at)
+        _add_two_by_two(z, y + 2 * m, i + 2, step, m, second, at)
         at += 4
     if d % 4 >= 2:
         i = d - d % 4
-        _weigh_two(z, y, i, m, resp, r, first, at_first)
+        _weigh_two(z, y, i, step, m, resp, r, first, at_first)
         for j in range(0, i + 2, 2):
-            _add_two_by_two(z, y, j, m, second, at)
+            _add_two_by_two(z, y, j, step, m, second, at)
             at += 4
     if d % 2 == 1:
-        _add_last_row(z, y, d - 1, m, resp, r, first, at_first, second, at)
+        _add_last_row(z, y, d - 1, step, m, resp, r, first, at_first, second, at)
 
 
 @njit(error_model="numpy")
-def _add_two_by_two(z, y, j, m, second, at):  # type: ignore[no-untyped-def]
+def _add_two_by_two(z, y, j, step, m, second, at):  # type: ignore[no-untyped-def]
     """Products of two weighted features at `y` with features j and j + 1."""
     w = lanes(z)
     a00 = fill(load(z, 0), 0.0)
@@ -306,8 +325,8 @@ def _add_two_by_two(z, y, j, m, second, at):  # type: ignore[no-untyped-def]
     a10 = a00
     a11 = a00
     for b in range(0, m, w):
-        z0 = load(z, j * m + b)
-        z1 = load(z, j * m + m + b)
+        z0 = load(z, j * step + b)
+        z1 = load(z, j * step + step + b)
         c = load(z, y + b)
         a00 = fma(c, z0, a00)
         a01 = fma(c, z1, a01)
@@ -318,7 +337,7 @@ def _add_two_by_two(z, y, j, m, second, at):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _weigh_four(z, y, i, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
+def _weigh_four(z, y, i, step, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
     """Store ``r z`` of four features from the i-th on at `y`; add its sums to the first moments."""
     w = lanes(z)
     zero = fill(load(z, 0), 0.0)
@@ -326,13 +345,13 @@ def _weigh_four(z, y, i, m, resp, r, first, at_first):  # type: ignore[no-untype
     a1 = zero
     a2 = zero
     a3 = zero
-    o = i * m
+    o = i * step
     for b in range(0, m, w):
         c = load(resp, r + b)
         y0 = c * load(z, o + b)
-        y1 = c * load(z, o + m + b)
-        y2 = c * load(z, o + 2 * m + b)
-        y3 = c * load(z, o + 3 * m + b)
+        y1 = c * load(z, o + step + b)
+        y2 = c * load(z, o + 2 * step + b)
+        y3 = c * load(z, o + 3 * step + b)
         store(z, y + b, y0)
         store(z, y + m + b, y1)
         store(z, y + 2 * m + b, y2)
@@ -345,15 +364,15 @@ def _weigh_four(z, y, i, m, resp, r, first, at_first):  # type: ignore[no-untype
 
 
 @njit(error_model="numpy")
-def _weigh_two(z, y, i, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
+def _weigh_two(z, y, i, step, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
     """The same for two features."""
     w = lanes(z)
     a0 = fill(load(z, 0), 0.0)
     a1 = a0
     for b in range(0, m, w):
         c = load(resp, r + b)
-        y0 = c * load(z, i * m + b)
-        y1 = c * load(z, i * m + m + b)
+        y0 = c * load(z, i * step + b)
+        y1 = c * load(z, i * step + step + b)
         store(z, y + b, y0)
         store(z, y + m + b, y1)
         a0 = a0 + y0
@@ -362,14 +381,14 @@ def _weigh_two(z, y, i, m, resp, r, first, at_first):  # type: ignore[no-untyped
 
 
 @njit(error_model="numpy")
-def _add_last_row(z, y, i, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
+def _add_last_row(z, y, i, step, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
     """The moments of feature i, an even number, with all before it and itself."""
     w = lanes(z)
     zero = fill(load(z, 0), 0.0)
     a00 = zero
     a01 = zero
     for b in range(0, m, w):
-        z0 = load(z, i * m + b)
+        z0 = load(z, i * step + b)
         c = load(resp, r + b) * z0
         store(z, y + b, c)
         a00 = a00 + c
@@ -381,6 +400,6 @@ def _add_last_row(z, y, i, m, resp, r, first, at_first, second, at):  # type: ig
         a01 = zero
         for b in range(0, m, w):
             c = load(z, y + b)
-            a00 = fma(c, load(z, j * m + b), a00)
-            a01 = fma(c, load(z, j * m + m + b), a01)
+            a00 = fma(c, load(z, j * step + b), a00)
+            a01 = fma(c, load(z, j * step + step + b), a01)
         add_totals(second, at + j, (a00, a01))

@@ -45,7 +45,7 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class FullIncomplete(NamedTuple):
-    """Those for complete rows, precisions one after the other, places of packed moments (d, d)."""
+    """Those for complete rows; means and precisions side by side; places of packed moments (d, d)."""
 
     means: np.ndarray
     means_low: np.ndarray
@@ -53,21 +53,23 @@ class FullIncomplete(NamedTuple):
     centres_low: np.ndarray
     constants: np.ndarray
     factors: np.ndarray
-    precisions: np.ndarray
+    lane_means: np.ndarray
+    lane_means_low: np.ndarray
+    lane_precisions: np.ndarray
     places: np.ndarray
 
 
 @implements(log_density, FullIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     stride = params.factors.shape[1]
-    conditional_log_density(tile, params, params.factors, stride, 1, out, scratch)
+    conditional_log_density(tile, params, params.factors, stride, out, scratch)
 
 
 @implements(add_statistics, FullIncomplete)
 def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     stride = stats.second.shape[2]
     at = lane * resp.shape[0] * stride
-    add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, stride, 1, lane, scratch)
+    add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, stride, lane, scratch)
 
 
 class GaussianFull(CorrelatedGaussian):

@@ -44,7 +44,7 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 class TiedIncomplete(NamedTuple):
-    """Those for complete rows, precisions one after the other, places of packed moments (d, d)."""
+    """Those for complete rows; means and precisions side by side; places of packed moments (d, d)."""
 
     means: np.ndarray
     means_low: np.ndarray
@@ -52,19 +52,21 @@ class TiedIncomplete(NamedTuple):
     centres_low: np.ndarray
     constants: np.ndarray
     factor: np.ndarray
-    precisions: np.ndarray
+    lane_means: np.ndarray
+    lane_means_low: np.ndarray
+    lane_precisions: np.ndarray
     places: np.ndarray
 
 
 @implements(log_density, TiedIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    conditional_log_density(tile, params, params.factor, 0, 0, out, scratch)
+    conditional_log_density(tile, params, params.factor, 0, out, scratch)
 
 
 @implements(add_statistics, TiedIncomplete)
 def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     at = lane * stats.second.shape[1]
-    add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, 0, 0, lane, scratch)
+    add_conditional(tile, resp, resp, counts, params, stats.first, stats.second, at, 0, lane, scratch)
 
 
 class GaussianTied(CorrelatedGaussian):

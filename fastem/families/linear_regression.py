@@ -8,7 +8,7 @@ from numba import njit
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._gaussian import LOG_2PI, centred
 from fastem.families._regression import Bounds, RegressionFamily, centred_intercepts, centres
-from fastem.families._triangular import add_triangular, moment_positions, unpack
+from fastem.families._triangular import add_triangular, moment_positions, triangular_scratch, unpack
 from fastem.family import DegenerateError, Maximized, Prepared
 from fastem.simd import fill, fma, huge, lanes, load, minimum, splat, store, total, where_greater
 from fastem.statistics import zeros
@@ -151,7 +151,7 @@ class LinearRegression(RegressionFamily):
         )
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return (2 * n_features + 4 + n_components) * tile_rows
+        return (n_features + n_components) * tile_rows + triangular_scratch(n_features, tile_rows)
 
     def prepare(
         self,

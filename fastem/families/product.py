@@ -12,19 +12,20 @@ from sklearn.base import clone
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import lanes, load, store
-from fastem.tiles import n_points
+from fastem.tiles import n_points, tile_rows
 
 __all__ = ["Product"]
 
 
 class ProductKernel(NamedTuple):
     """Kernel parameters of the parts; their columns one after the other, the first column of each part and
-    the end; log-weights (K,).
+    the end; where each part's own scratch begins, and the end; log-weights (K,).
     """
 
     parts: Any
     columns: np.ndarray
     firsts: np.ndarray
+    regions: np.ndarray
     log_weights: np.ndarray
 
 
@@ -45,14 +46,15 @@ class ProductStatistics(NamedTuple):
 
 @njit(error_model="numpy")
 def _columns(tile, params, i, scratch):  # type: ignore[no-untyped-def]
-    """A tile of the columns of part i, at the beginning of `scratch`."""
+    """A tile of the columns of part i, at the beginning of its scratch, and the rest of that."""
     m = n_points(tile)
     first, end = params.firsts[i], params.firsts[i + 1]
-    part = scratch[: (end - first) * m].reshape(end - first, m)
+    mine = scratch[params.regions[i] : params.regions[i + 1]]
+    size = (end - first) * m
     for j in range(first, end):
         for b in range(0, m, lanes(tile)):
-            store(part, (j - first) * m + b, load(tile, params.columns[j] * m + b))
-    return part
+            store(mine, (j - first) * m + b, load(tile, params.columns[j] * m + b))
+    return mine[:size].reshape(end - first, m), mine[size:]
 
 
 def _log_densities(tile: Any, params: Any, parts: tuple[Any, ...], i: int, out: Any, scratch: Any) -> None:
@@ -66,8 +68,8 @@ def _add_log_density(tile, params, part, i, out, scratch):  # type: ignore[no-un
     m = n_points(tile)
     k = out.shape[0]
     mine = scratch[: k * m].reshape(k, m)
-    columns = _columns(tile, params, i, scratch[k * m :])
-    log_density(columns, part, mine, scratch[k * m + columns.size :])
+    columns, rest = _columns(tile, params, i, scratch)
+    log_density(columns, part, mine, rest)
     for b in range(0, k * m, lanes(tile)):
         store(out, b, load(out, b) + load(mine, b))
 
@@ -94,8 +96,8 @@ def _add_all(
 
 @njit(error_model="numpy")
 def _add_part(tile, resp, counts, params, part, stats, i, lane, scratch):  # type: ignore[no-untyped-def]
-    columns = _columns(tile, params, i, scratch)
-    add_statistics(columns, resp, counts, part, stats, lane, scratch[columns.size :])
+    columns, rest = _columns(tile, params, i, scratch)
+    add_statistics(columns, resp, counts, part, stats, lane, rest)
 
 
 @overload(_add_all, jit_options={"error_model": "numpy"})
@@ -255,10 +257,15 @@ class Product(Family[ProductParams, ProductStatistics]):
         return ProductStatistics(tuple(part.zeros(lanes, n_components, len(mine)) for part, mine in self._each()))
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        parts = (
+        return int(self._regions(n_components, tile_rows)[-1])
+
+    def _regions(self, n_components: int, tile_rows: int) -> np.ndarray:
+        """Where each part's scratch begins, after log-densities of all components; and the end."""
+        sizes = [
             len(mine) * tile_rows + part.scratch(n_components, len(mine), tile_rows) for part, mine in self._each()
-        )
-        return n_components * tile_rows + max(parts)
+        ]
+        whole_tiles = [-(-size // tile_rows) * tile_rows for size in (n_components * tile_rows, *sizes)]
+        return np.cumsum(whole_tiles, dtype=np.int64)
 
     def prepare(
         self,
@@ -276,7 +283,9 @@ class Product(Family[ProductParams, ProductStatistics]):
         offset = float(log_weights.max())
         columns = np.concatenate([np.array(mine, dtype=np.int64) for mine in self.columns])
         firsts = np.cumsum([0, *(len(mine) for mine in self.columns)], dtype=np.int64)
-        kernel = ProductKernel(tuple(p.params for p in prepared), columns, firsts, (log_weights - offset).astype(dtype))
+        regions = self._regions(len(log_weights), tile_rows(dtype))
+        weights = (log_weights - offset).astype(dtype)
+        kernel = ProductKernel(tuple(p.params for p in prepared), columns, firsts, regions, weights)
         return Prepared(kernel, offset + sum(p.offset for p in prepared))
 
     def recentre(

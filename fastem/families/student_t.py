@@ -10,9 +10,9 @@ from scipy.special import gammaln, psi
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.elementary import log
-from fastem.families._conditional import CONSTANT, HOLES, add_conditional, distances, divide, group_points
+from fastem.families._conditional import add_conditional, distances, divide
 from fastem.families._correlated import conditional_law, patterns
-from fastem.families._gaussian import LOG_2PI, GaussianFamily, GaussianParams, column_moments
+from fastem.families._gaussian import GaussianFamily, GaussianParams, column_moments
 from fastem.families._independent import (
     add_incomplete,
     add_independent,
@@ -69,7 +69,9 @@ class FullStudentIncomplete(NamedTuple):
     centres_low: np.ndarray
     constants: np.ndarray
     factors: np.ndarray
-    precisions: np.ndarray
+    lane_means: np.ndarray
+    lane_means_low: np.ndarray
+    lane_precisions: np.ndarray
     places: np.ndarray
     log_norms: np.ndarray
     halves: np.ndarray
@@ -210,48 +212,30 @@ def _add_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore
 
 @implements(log_density, FullStudentIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    _, _, rest = _halves(scratch, out.shape[0], n_points(tile))
-    _conditional_densities(tile, params, out, out, False, rest)
+    n_components = out.shape[0]
+    m = n_points(tile)
+    _, _, rest = _halves(scratch, n_components, m)
+    distances(tile, params, params.factors, params.factors.shape[1], out, rest)
+    _, _, adds, holes, _, _, _, _, _, _ = divide(rest, n_components, tile.shape[0], m)
+    for k in range(n_components):
+        for b in range(m):
+            out[k, b] = adds[k * m + b] + _density_of_point(params, k, int(holes[b]), out[k, b])
 
 
 @implements(add_statistics, FullStudentIncomplete)
 def _add_incomplete_full(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     n_components = resp.shape[0]
+    d = tile.shape[0]
     m = n_points(tile)
     stride = stats.second.shape[2]
     at = lane * n_components * stride
     q, weighted, rest = _halves(scratch, n_components, m)
-    _conditional_densities(tile, params, q, weighted, True, rest)
+    distances(tile, params, params.factors, params.factors.shape[1], q, rest)
+    _, _, _, holes, _, _, _, _, _, _ = divide(rest, n_components, d, m)
     for k in range(n_components):
         for b in range(m):
-            n_missing = int(weighted[k, b])
-            weighted[k, b] = _weigh_point(params, k, n_missing, q[k, b], resp[k, b], stats, lane)
-    add_conditional(
-        tile, weighted, resp, counts, params, stats.first, stats.second, at, stride, 1, lane, rest
-    )  # fmt: skip
-
-
-@njit(error_model="numpy")
-def _conditional_densities(tile, params, out, holes, only_distances, rest):  # type: ignore[no-untyped-def]
-    """Log-densities of points with missing cells; or ``-q / 2``, and numbers of missing cells in `holes`."""
-    d = tile.shape[0]
-    m = n_points(tile)
-    n_components = out.shape[0]
-    _, f, x, r, extra, lists, small = divide(rest, n_components, d, m)
-    n_groups = group_points(tile, x, extra, lists)
-    rest[-1] = n_groups
-    stride = params.factors.shape[1]
-    for k in range(n_components):
-        distances(x, f, r, params, params.factors, stride, 1, k, n_components, n_groups, d, m, extra, lists, small)
-        for b in range(m):
-            point = int(extra[b])
-            n_missing = int(extra[HOLES * m + b])
-            if only_distances:
-                out[k, point] = r[b]
-                holes[k, point] = n_missing
-            else:
-                constant = extra[CONSTANT * m + b] - 0.5 * n_missing * LOG_2PI
-                out[k, point] = constant + _density_of_point(params, k, n_missing, r[b])
+            weighted[k, b] = _weigh_point(params, k, int(holes[b]), q[k, b], resp[k, b], stats, lane)
+    add_conditional(tile, weighted, resp, counts, params, stats.first, stats.second, at, stride, lane, rest)
 
 
 @implements(log_density, DiagStudentKernel)
@@ -514,7 +498,7 @@ class StudentTFull(_StudentFamily):
     gaussian = GaussianFull
 
     def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> Any:
-        kind: Any = FullStudentIncomplete if hasattr(gaussians, "precisions") else FullStudentKernel
+        kind: Any = FullStudentIncomplete if hasattr(gaussians, "places") else FullStudentKernel
         return kind(*gaussians, *tables)
 
 

@@ -10,6 +10,7 @@ from numba import njit
 from fastem.dispatch import add_statistics, compile_pass, log_density
 from fastem.elementary import exp, log
 from fastem.family import Family, Maximized
+from fastem.memory import aligned_zeros
 from fastem.nesting import flat, nested
 from fastem.pace import Pace
 from fastem.simd import claim, fill, fma, lanes, load, maximum, store, total
@@ -375,11 +376,11 @@ class _Pass:
         self.n_threads = shape.n_threads
         n, m = shape.n_threads, tile_rows(shape.dtype)
         self.work = Workspace(
-            _aligned((n, d, m), shape.dtype),
-            _aligned((n, m), shape.dtype),
-            _aligned((n, k, m), shape.dtype),
+            aligned_zeros((n, d, m), shape.dtype),
+            aligned_zeros((n, m), shape.dtype),
+            aligned_zeros((n, k, m), shape.dtype),
             np.empty((n, k)),
-            _aligned((n, -(-family.scratch(k, d, m) // m) * m), shape.dtype),
+            aligned_zeros((n, -(-family.scratch(k, d, m) // m) * m), shape.dtype),
             np.zeros(1, np.int64),
         )
 
@@ -447,14 +448,6 @@ class InferPass(_Pass):
             values = flat((rows[some], none, offset, self.prepared.params, part, self.work))
             with choose(self.twins, self.n_threads) as run:
                 run(self.n_threads, values)
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """Zeros that begin at a line of the caches, as vectors are loaded fastest."""
-    count = math.prod(shape)
-    memory = np.zeros(count * dtype.itemsize + 128, np.uint8)
-    first = -memory.ctypes.data % 128
-    return memory[first : first + count * dtype.itemsize].view(dtype).reshape(shape)
 
 
 def _read_only(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
