@@ -325,8 +325,8 @@ def test_parts_of_a_product_with_missing_cells_are_fitted_as_alone():
     family = Product({(0, 1, 2): Gaussian(), 3: Poisson()})
     parts = Mixture(family, 1, max_iter=200, tol=0).fit(X).parts_
     alone = Mixture(Gaussian(), 1, max_iter=200, tol=0).fit(X[:, :3])
-    np.testing.assert_allclose(parts["0, 1, 2"]["means"], alone.means_, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(parts["0, 1, 2"]["covariances"], alone.covariances_, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(parts["0, 1, 2"]["means"], alone.means_, rtol=1e-7)
+    np.testing.assert_allclose(parts["0, 1, 2"]["covariances"], alone.covariances_, rtol=1e-7)
 
 
 def test_a_product_finds_its_columns_by_name(tmp_path):
