@@ -85,6 +85,8 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         Whether k-means on the rows would not help: starts are then random, and several compared.
     has_response : bool
         Whether the last column is a response, which ``fit(X, y)`` brings along as y.
+    is_discrete : bool
+        Whether its rows are whole numbers.
     """
 
     parameters: ClassVar[type]
@@ -92,6 +94,7 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     is_surveyed: ClassVar[bool] = False
     takes_missing: ClassVar[bool] = True
     has_response: ClassVar[bool] = False
+    is_discrete: ClassVar[bool] = False
     starts_blind: ClassVar[bool] = False
     n_noise: ClassVar[int] = 0
 
@@ -272,6 +275,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     @abstractmethod
     def sample(self, params: Params, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         """`n` draws from component k, shape (n, d)."""
+
+    def ellipses(self, params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Means (K, d), scale matrices (K, d, d), degrees of freedom (K,) of elliptical components, if they are."""
+        return None
 
     def means(self, params: Params) -> np.ndarray:
         """Expected values of each component, shape (K, d)."""

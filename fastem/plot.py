@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastem.estimators.gaussian_mixture import GaussianMixture
+    from fastem.estimators._fitted import FittedMixture
 
 __all__ = ["ellipses", "histogram", "history", "scatter"]
 
@@ -37,33 +37,26 @@ def _tidy(ax: "Axes", xlabel: str, ylabel: str) -> "Axes":
     return ax
 
 
-def _names(mixture: "GaussianMixture") -> list[str]:
+def _names(mixture: "FittedMixture") -> list[str]:
     if hasattr(mixture, "feature_names_in_"):
         return [str(name) for name in mixture.feature_names_in_]
     return [f"feature {j}" for j in range(mixture.n_features_in_)]
 
 
-def _matrices(mixture: "GaussianMixture") -> np.ndarray:
-    """Covariance matrices of all components, shape (K, d, d)."""
-    k, d = mixture.means_.shape
-    covariances = mixture.covariances_
-    if mixture.covariance_type == "full":
-        return covariances
-    if mixture.covariance_type == "tied":
-        return np.broadcast_to(covariances, (k, d, d))
-    return np.asarray(covariances.reshape(k, -1)[:, :, None] * np.eye(d))
+def _ellipses(mixture: "FittedMixture") -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    return mixture._fitted_model().family.ellipses(mixture._fitted().components)
 
 
-def histogram(mixture: "GaussianMixture", X: Any, *, bins: Any = "auto", ax: "Axes | None" = None) -> "Axes":
+def histogram(mixture: "FittedMixture", X: Any, *, bins: Any = "auto", ax: "Axes | None" = None) -> "Axes":
     """Histogram of one feature, with the density of the mixture and of each component.
 
     Parameters
     ----------
-    mixture : GaussianMixture
+    mixture : GaussianMixture or Mixture
         Fitted to one feature.
     X : array-like of shape (n_samples, 1) or (n_samples,)
     bins : int or str, default='auto'
-        As for ``numpy.histogram``.
+        As for ``numpy.histogram``; whole numbers of discrete families have a bin each.
     ax : matplotlib Axes, optional
 
     Returns
@@ -74,35 +67,39 @@ def histogram(mixture: "GaussianMixture", X: Any, *, bins: Any = "auto", ax: "Ax
         raise ValueError(f"histogram draws one feature, but the mixture has {mixture.n_features_in_}: use scatter.")
     ax = _axes(ax)
     values = np.asarray(X, dtype=np.float64).reshape(-1)
+    values = values[~np.isnan(values)]
+    low, high = values.min(), values.max()
+    margin = 0.05 * (high - low) if _ellipses(mixture) else 0.0
+    x, marker = np.linspace(low - margin, high + margin, 500), ""
+    if mixture._fitted_model().family.is_discrete:
+        x, marker = np.arange(low, high + 1), "."
+        bins = np.arange(low, high + 2) - 0.5
     ax.hist(values, bins=bins, density=True, color="0.85", edgecolor="white", linewidth=0.5)
-    margin = 0.05 * np.ptp(values)
-    x = np.linspace(values.min() - margin, values.max() + margin, 500)
-    variances = _matrices(mixture)[:, 0, 0]
-    z = (x[:, None] - mixture.means_[:, 0]) / np.sqrt(variances)
-    densities = mixture.weights_ * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi * variances)
+    rows = x[:, None]
+    densities = mixture.predict_proba(rows) * np.exp(mixture.score_samples(rows))[:, None]
     for k, density in enumerate(densities.T):
-        label = f"component {k}" if len(variances) <= 6 else None
-        ax.plot(x, density, color=COLOURS[k % len(COLOURS)], linewidth=1.2, label=label)
+        label = f"component {k}" if densities.shape[1] <= 6 else None
+        ax.plot(x, density, color=COLOURS[k % len(COLOURS)], linewidth=1.2, marker=marker, label=label)
     ax.plot(x, densities.sum(axis=1), color="0.15", linewidth=1.8, label="mixture")
     ax.legend(frameon=False, fontsize="small")
     return _tidy(ax, _names(mixture)[0], "density")
 
 
 def scatter(
-    mixture: "GaussianMixture",
+    mixture: "FittedMixture",
     X: Any,
     *,
     features: tuple[int, int] = (0, 1),
     labels: Any = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Two features of the data, coloured by component, with ellipses of the covariances.
+    """Two features of the data, coloured by component, with ellipses of components that are Gaussians or t.
 
     Above 20,000 rows the density of the points is drawn instead of the points.
 
     Parameters
     ----------
-    mixture : GaussianMixture
+    mixture : GaussianMixture or Mixture
     X : array-like of shape (n_samples, n_features)
     features : tuple of int, default=(0, 1)
         The columns to draw.
@@ -126,13 +123,14 @@ def scatter(
         colours = np.array(COLOURS)[labels % len(COLOURS)]
         size = float(np.clip(4000 / len(points), 2, 16))
         ax.scatter(points[:, i], points[:, j], s=size, c=colours, alpha=0.6, linewidths=0)
-    ellipses(mixture, features=features, ax=ax)
+    if _ellipses(mixture):
+        ellipses(mixture, features=features, ax=ax)
     names = _names(mixture)
     return _tidy(ax, names[i], names[j])
 
 
 def ellipses(
-    mixture: "GaussianMixture",
+    mixture: "FittedMixture",
     *,
     features: tuple[int, int] = (0, 1),
     levels: tuple[float, ...] = (0.5, 0.95),
@@ -142,7 +140,7 @@ def ellipses(
 
     Parameters
     ----------
-    mixture : GaussianMixture
+    mixture : GaussianMixture or Mixture
     features : tuple of int, default=(0, 1)
     levels : tuple of float, default=(0.5, 0.95)
         Shares of a component's probability inside each ellipse.
@@ -155,16 +153,18 @@ def ellipses(
     if mixture.n_features_in_ < 2:
         raise ValueError("ellipses draws two features, but the mixture has one: use histogram.")
     ax = _axes(ax)
+    shapes = _ellipses(mixture)
+    if shapes is None:
+        raise ValueError("ellipses needs components that are Gaussians or t distributions.")
     from matplotlib.patches import Ellipse
 
     chosen = list(features)
-    for k, (mean, covariance) in enumerate(zip(mixture.means_, _matrices(mixture), strict=True)):
+    for k, (mean, covariance, dof) in enumerate(zip(*shapes, strict=True)):
         values, vectors = np.linalg.eigh(covariance[np.ix_(chosen, chosen)])
         angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
         colour = COLOURS[k % len(COLOURS)]
         for level in levels:
-            # the chi-square quantile with 2 degrees of freedom is -2 log(1 - level)
-            lengths = 2 * np.sqrt(-2 * np.log(1 - level) * values)
+            lengths = 2 * np.sqrt(_squared_radius(level, dof) * values)
             ax.add_patch(
                 Ellipse(tuple(mean[chosen]), lengths[1], lengths[0], angle=angle, fill=False, ec=colour, lw=1.4)
             )
@@ -173,12 +173,19 @@ def ellipses(
     return ax
 
 
-def history(mixture: "GaussianMixture", *, ax: "Axes | None" = None) -> "Axes":
+def _squared_radius(level: float, dof: float) -> float:
+    """Quantile of the squared distance of a t distribution in two features, 2 F(2, dof); chi-square of Gaussians."""
+    if np.isinf(dof):
+        return float(-2 * np.log(1 - level))
+    return float(dof * ((1 - level) ** (-2 / dof) - 1))
+
+
+def history(mixture: "FittedMixture", *, ax: "Axes | None" = None) -> "Axes":
     """The log-likelihood of each iteration.
 
     Parameters
     ----------
-    mixture : GaussianMixture
+    mixture : GaussianMixture or Mixture
     ax : matplotlib Axes, optional
 
     Returns

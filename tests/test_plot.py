@@ -4,7 +4,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from fastem import GaussianMixture, plot
+from fastem import GaussianMixture, Mixture, plot
+from fastem.families import Exponential, Gaussian, Poisson, StudentT
 
 matplotlib.use("Agg")
 RNG = np.random.default_rng(0)
@@ -58,3 +59,29 @@ def test_wrong_dimensions():
         plot.scatter(one, X[:, :1])
     with pytest.raises(ValueError, match="use scatter"):
         plot.histogram(GaussianMixture(2, random_state=0).fit(X), X)
+
+
+def test_figures_of_other_families():
+    counts = RNG.poisson(np.where(RNG.random(600) < 0.5, 2, 9))[:, None]
+    fit = Mixture(Poisson(), 2, random_state=0).fit(counts)
+    mixture = plot.histogram(fit, counts).get_lines()[-1]
+    x, y = mixture.get_data()
+    np.testing.assert_array_equal(x, np.arange(counts.min(), counts.max() + 1))
+    np.testing.assert_allclose(y, np.exp(fit.score_samples(x[:, None])), rtol=1e-10)
+    durations = RNG.exponential(2, (300, 1))
+    plot.histogram(Mixture(Exponential(), 2, random_state=0).fit(durations), durations)
+    levels = RNG.integers(0, 3, (200, 2))
+    fit = Mixture(Poisson(), 2, random_state=0).fit(levels)
+    assert not plot.scatter(fit, levels).patches
+    with pytest.raises(ValueError, match="Gaussians or t"):
+        plot.ellipses(fit)
+
+
+def test_ellipses_of_t_and_with_noise_hold_their_share():
+    fit = Mixture(StudentT(dofs=3.0), 2, random_state=0).fit(X)
+    draws, labels = fit.sample(20_000)
+    for k, patch in enumerate(plot.ellipses(fit, levels=(0.8,)).patches):
+        inside = patch.get_path().transformed(patch.get_patch_transform()).contains_points(draws[labels == k])
+        assert inside.mean() == pytest.approx(0.8, abs=0.02)
+    noisy = Mixture(Gaussian(), 2, noise=True, random_state=0).fit(X)
+    assert len(plot.scatter(noisy, X).patches) == 4

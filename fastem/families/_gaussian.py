@@ -382,6 +382,10 @@ class GaussianFamily(Family[GaussianParams, Any]):
         of_means = n_components * n_features * ("means" in held)
         return of_means + self.n_covariance_parameters(n_components, n_features) * ("covariances" in held)
 
+    def ellipses(self, params: GaussianParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        k, d = params.means.shape
+        return params.means, self.matrices(params.covariances, k, d), np.full(k, np.inf)
+
     def means(self, params: GaussianParams) -> np.ndarray:
         return params.means
 

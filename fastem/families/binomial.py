@@ -21,6 +21,7 @@ class _Successes(LinearFamily):
     """Numbers of successes in some trials."""
 
     parameters = ProbabilityParams
+    is_discrete = True
     prior: float
 
     @abstractmethod

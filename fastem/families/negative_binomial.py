@@ -49,6 +49,7 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     """
 
     parameters = NegativeBinomialParams
+    is_discrete = True
     is_surveyed = True
 
     def __init__(self, largest: int | None = None):

@@ -65,6 +65,7 @@ class Noise(Family[Any, Any]):
         self.takes_missing = family.takes_missing and density is None  # type: ignore[misc]
         self.starts_blind = family.starts_blind  # type: ignore[misc]
         self.has_response = family.has_response  # type: ignore[misc]
+        self.is_discrete = family.is_discrete  # type: ignore[misc]
 
     # --- data ---------------------------------------------------------------------------------
 
@@ -171,6 +172,9 @@ class Noise(Family[Any, Any]):
 
     def _widths(self) -> np.ndarray:
         return np.asarray(np.exp(-np.asarray(self.log_cells)))
+
+    def ellipses(self, params: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        return self.family.ellipses(params)
 
     def sample(self, params: Any, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         if k < self.family.n_components(params):

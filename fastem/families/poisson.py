@@ -34,6 +34,7 @@ class Poisson(LinearFamily):
     """
 
     parameters = PoissonParams
+    is_discrete = True
 
     def __init__(self, prior: tuple[float, float] | None = None):
         self.prior = prior

@@ -465,6 +465,9 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
 
     # --- rows ---------------------------------------------------------------------------------
 
+    def ellipses(self, params: StudentParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return params.means, self._gaussians.matrices(params.scales, *params.means.shape), params.dofs
+
     def means(self, params: StudentParams) -> np.ndarray:
         return params.means
 
