@@ -24,7 +24,7 @@ class Allowed:
 
     @classmethod
     def of_labels(cls, labels: Any, n_rows: int, classes: np.ndarray) -> "Allowed":
-        """From a label of each row, -1 unknown, or boolean masks (n, K).
+        """From a label of each row, -1, NaN or null if unknown, or boolean masks (n, K).
 
         Parameters
         ----------
@@ -38,7 +38,7 @@ class Allowed:
         ValueError
             If a row has no component, or a label is none of the classes; it names the row.
         """
-        given = np.asarray(labels)
+        given = _with_unknowns(labels)
         if given.shape == (n_rows, len(classes)) and given.dtype.kind == "b":
             empty = ~given.any(axis=1)
             if empty.any():
@@ -46,7 +46,7 @@ class Allowed:
             return cls(None, given)
         if given.shape != (n_rows,) or given.dtype.kind not in "iu":
             raise ValueError(
-                f"labels must be integers of shape ({n_rows},), -1 where unknown, or booleans of shape "
+                f"labels must be integers of shape ({n_rows},), -1 or NaN where unknown, or booleans of shape "
                 f"({n_rows}, {len(classes)}), not {given.dtype} of shape {given.shape}."
             )
         known = np.unique(classes[classes >= 0])
@@ -76,3 +76,19 @@ class Allowed:
         """Rows that may not belong to all components, shape (n,)."""
         some = np.asarray(~self.table.all(axis=1))
         return some if self.codes is None else np.asarray(some[self.codes])
+
+
+def _with_unknowns(labels: Any) -> np.ndarray:
+    """Labels as an array, whole numbers with NaN, null or masked ones as integers with -1."""
+    given = np.ma.filled(labels.astype(np.float64), np.nan) if np.ma.isMaskedArray(labels) else np.asarray(labels)
+    if given.dtype.kind == "O":
+        try:
+            # the first is for nullable columns of pandas
+            given = labels.to_numpy(np.float64, na_value=np.nan) if hasattr(labels, "to_numpy") else given.astype(float)
+        except (TypeError, ValueError):
+            return given
+    if given.dtype.kind != "f":
+        return given
+    unknown = np.isnan(given)
+    whole = np.where(unknown, -1, given)
+    return whole.astype(np.int64) if (whole == np.floor(whole)).all() and (np.abs(whole) < 2**53).all() else given

@@ -16,6 +16,7 @@ from fastem import (
     PoissonMixture,
     StudentTMixture,
 )
+from fastem.allowed import Allowed
 from fastem.families import (
     Bernoulli,
     Categorical,
@@ -75,6 +76,22 @@ def test_few_labels_name_the_components():
         known[shown] = labels[shown]
         fit = GaussianMixture(3, random_state=seed).fit(X, labels=known)
         assert (fit.predict(X) == labels).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda known: np.where(known < 0, np.nan, known),
+        lambda known: np.ma.masked_equal(known, -1),
+        lambda known: pd.Series(known).astype("Int64").mask(known < 0),
+        lambda known: pd.Series(np.where(known < 0, np.nan, known)),
+        lambda known: [None if label < 0 else int(label) for label in known],
+    ],
+)
+def test_labels_may_be_missing_in_any_way(make):
+    known = np.array([0, -1, 1, 2, -1])
+    allowed = Allowed.of_labels(make(known), 5, np.arange(3))
+    np.testing.assert_array_equal(allowed.masks(), Allowed.of_labels(known, 5, np.arange(3)).masks())
 
 
 def test_large_data_with_few_labels_start_from_them():

@@ -97,7 +97,7 @@ class BaseMixture(FittedMixture):
             Weights of the rows, not negative. A weight of 2 is the same as the row twice, 0 the
             same as no row.
         labels : array-like of shape (n_samples,) or (n_samples, n_components), optional
-            What is known of the components: an integer is a row's component, -1 unknown; or
+            What is known of the components: an integer is a row's component, -1 or NaN unknown; or
             booleans, which components a row may belong to.
         unlabelled_weight : float, default=1
             Weight of rows that may belong to all components, beside those about which something
