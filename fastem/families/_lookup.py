@@ -20,6 +20,10 @@ from fastem.tiles import n_points
 __all__ = ["LookupStatistics", "lookup_scratch", "prepare_lookup", "table_bytes", "zero_tables"]
 
 
+# Points take turns with so many tables of sums: additions to the same row wait for each other.
+TABLES = 2
+
+
 class LookupKernel(NamedTuple):
     """Log-weights (padded K,), log-densities of each value (rows, padded K), first row of each column (d,)."""
 
@@ -49,19 +53,22 @@ class LookupStatistics(NamedTuple):
 def _look_up(tile, params, with_total, out, scratch):  # type: ignore[no-untyped-def]
     w = lanes(tile)
     m = n_points(tile)
+    d = tile.shape[0]
+    cells = tile.reshape(-1)
     n_components = out.shape[0]
     padded = params.table.shape[1]
     for c in range(0, n_components, BLOCK):
         for b in range(m):
             s = load_block(params.log_weights, c)
             total = 0.0
-            for j in range(tile.shape[0]):
-                x = tile[j, b]
+            for j in range(d):
+                # unsigned indices need no look at whether they count from the end
+                x = cells[np.uintp(j * m + b)]
                 if x == x:  # noqa: PLR0124  # a missing cell is not itself
-                    s = s + load_block(params.table, (params.firsts[j] + int(x)) * padded + c)
+                    s = s + load_block(params.table, (params.firsts[np.uintp(j)] + int(x)) * padded + c)
                     total += x
             if with_total:
-                s = s + load_block(params.table, (params.firsts[tile.shape[0]] + int(total)) * padded + c)
+                s = s + load_block(params.table, (params.firsts[d] + int(total)) * padded + c)
             store(scratch, b * BLOCK, s)
         for b in range(0, m, BLOCK):
             transpose(scratch, b * BLOCK, BLOCK, scratch, BLOCK * m + b, m)
@@ -73,21 +80,22 @@ def _look_up(tile, params, with_total, out, scratch):  # type: ignore[no-untyped
 @njit(error_model="numpy")
 def _add_up(tile, params, with_total, resp, table, lane, scratch):  # type: ignore[no-untyped-def]
     m = n_points(tile)
-    n_components = resp.shape[0]
+    d = tile.shape[0]
+    cells = tile.reshape(-1)
     padded = table.shape[2]
-    at = lane * table.shape[1]
-    for c in range(0, n_components, BLOCK):
+    for c in range(0, resp.shape[0], BLOCK):
         turn_block(resp, c, scratch)
         for b in range(m):
             r = load_block(scratch, b * BLOCK)
+            at = (TABLES * lane + b % TABLES) * table.shape[1]
             total = 0.0
-            for j in range(tile.shape[0]):
-                x = tile[j, b]
+            for j in range(d):
+                x = cells[np.uintp(j * m + b)]
                 if x == x:  # noqa: PLR0124
-                    add_wide(table, (at + params.firsts[j] + int(x)) * padded + c, r)
+                    add_wide(table, (at + params.firsts[np.uintp(j)] + int(x)) * padded + c, r)
                     total += x
             if with_total:
-                add_wide(table, (at + params.firsts[tile.shape[0]] + int(total)) * padded + c, r)
+                add_wide(table, (at + params.firsts[d] + int(total)) * padded + c, r)
 
 
 @implements(log_density, LookupKernel)
@@ -120,12 +128,12 @@ def lookup_scratch(tile_rows: int) -> int:
 
 def zero_tables(lanes: int, n_rows: int, n_components: int) -> LookupStatistics:
     """Statistics of no data."""
-    return LookupStatistics(aligned_zeros((lanes, n_rows, n_padded(n_components)), np.dtype(np.float64)))
+    return LookupStatistics(aligned_zeros((TABLES * lanes, n_rows, n_padded(n_components)), np.dtype(np.float64)))
 
 
 def table_bytes(n_rows: int, n_components: int) -> int:
     """Memory of one lane's statistics."""
-    return 8 * n_rows * n_padded(n_components)
+    return 8 * TABLES * n_rows * n_padded(n_components)
 
 
 def prepare_lookup(

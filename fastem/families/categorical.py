@@ -7,10 +7,15 @@ import numpy as np
 
 from fastem.families._domain import check_concentration, check_values
 from fastem.families._linear import safe_log
-from fastem.families._lookup import LookupKernel, LookupStatistics, lookup_scratch, prepare_lookup, zero_tables
-from fastem.families._one_hot import LARGEST, OneHotKernel, OneHotStatistics
+from fastem.families._lookup import (
+    LookupKernel,
+    LookupStatistics,
+    lookup_scratch,
+    prepare_lookup,
+    table_bytes,
+    zero_tables,
+)
 from fastem.family import Facts, Family, Maximized, Prepared
-from fastem.statistics import zeros
 
 __all__ = ["Categorical"]
 
@@ -23,7 +28,7 @@ class CategoricalParams(NamedTuple):
     probabilities: np.ndarray
 
 
-class Categorical(Family[CategoricalParams, Any]):
+class Categorical(Family[CategoricalParams, LookupStatistics]):
     """Categorical distributions: each column has levels, coded 0, 1, 2, ...
 
     A mixture of them is a latent class model (Lazarsfeld and Henry 1968). As an attribute of a
@@ -46,6 +51,7 @@ class Categorical(Family[CategoricalParams, Any]):
     """
 
     parameters = CategoricalParams
+    is_discrete = True
     is_surveyed = True
 
     def __init__(self, levels: Sequence[int] | None = None, prior: float = 1.0):
@@ -89,17 +95,14 @@ class Categorical(Family[CategoricalParams, Any]):
 
     # --- statistics ---------------------------------------------------------------------------
 
-    def _has_few(self) -> bool:
-        return sum(self._levels()) <= LARGEST
+    def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
+        return zero_tables(lanes, sum(self._levels()), n_components)
 
-    def zeros(self, lanes: int, n_components: int, n_features: int) -> Any:
-        n_rows = sum(self._levels())
-        if self._has_few():
-            return zeros(OneHotStatistics, lanes, sums=(n_components, n_rows))
-        return zero_tables(lanes, n_rows, n_components)
+    def statistics_bytes(self, n_components: int, n_features: int) -> int:
+        return table_bytes(sum(self._levels()), n_components)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return sum(self._levels()) * tile_rows if self._has_few() else lookup_scratch(tile_rows)
+        return lookup_scratch(tile_rows)
 
     def prepare(
         self,
@@ -110,15 +113,9 @@ class Categorical(Family[CategoricalParams, Any]):
         missing: bool,
     ) -> Prepared:
         logs = safe_log(params.probabilities)
-        if not self._has_few():
-            return prepare_lookup(LookupKernel, logs.T, self._levels(), log_weights, dtype)
-        offset = float(log_weights.max())
-        levels = np.array(self._levels(), dtype=np.int64)
-        return Prepared(OneHotKernel(logs.astype(dtype), (log_weights - offset).astype(dtype), levels), offset)
+        return prepare_lookup(LookupKernel, logs.T, self._levels(), log_weights, dtype)
 
-    def expected(self, params: CategoricalParams, counts: np.ndarray) -> Any:
-        if self._has_few():
-            return OneHotStatistics(counts[:, None] * params.probabilities)
+    def expected(self, params: CategoricalParams, counts: np.ndarray) -> LookupStatistics:
         stats = zero_tables(1, sum(self._levels()), len(counts))
         stats.table[0, :, : len(counts)] = (counts[:, None] * params.probabilities).T
         return LookupStatistics(stats.table[0])
@@ -131,13 +128,13 @@ class Categorical(Family[CategoricalParams, Any]):
 
     def maximize(
         self,
-        stats: Any,
+        stats: LookupStatistics,
         counts: np.ndarray,
         about: CategoricalParams,
         dead: np.ndarray,
         held: frozenset[str],
     ) -> Maximized:
-        sums = stats.sums if self._has_few() else stats.table[:, : len(counts)].T
+        sums = stats.table[:, : len(counts)].T
         expected = sums + (self.prior - 1)
         columns = []
         for of_column, old in zip(self._split(expected), self._split(about.probabilities), strict=True):
