@@ -31,6 +31,9 @@ __all__ = [
     "run",
 ]
 
+# Rows at the beginning of a block that are looked at before it is added.
+_GLANCE = 1000
+
 # Relative fall of the objective that rounding explains.
 _ROUNDING = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
 
@@ -240,6 +243,10 @@ class Data:
     def _add_all(self, walk: Any, family: Family[Any, Any], given: np.ndarray | None) -> bool:
         """Add all rows; False as soon as a pass for complete data meets missing cells."""
         for first, rows, weights in self.blocks():
+            # where a glance shows missing cells, kernels for complete rows need not even be compiled
+            is_new = not self._is_checked and not self.has_missing
+            if is_new and has_missing(family, rows[:_GLANCE], self.first_row + first):
+                return False
             some = slice(first, first + len(rows))
             walk.add(
                 first, rows, weights, self.pace,
