@@ -48,9 +48,10 @@ def _row(info: dict[str, Any]) -> str:
 def _peers_row(info: dict[str, Any]) -> str:
     seconds, peers = info["seconds"], info["peers"]
     cells = [_name(info["problem"])]
-    for dtype in ("float64", "float32"):
+    # beside peers in float64, and beside the fastest of all
+    for dtype, rivals in (("float64", [peer for peer in peers if "float32" not in peer]), ("float32", peers)):
         ours = seconds[f"fastem, {dtype}"]
-        ratio = f", **{min(seconds[peer] for peer in peers) / ours:.1f}x**" if peers else ""
+        ratio = f", **{min(seconds[peer] for peer in rivals) / ours:.1f}x**" if rivals else ""
         cells.append(_milliseconds(ours) + ratio)
     cells.append("; ".join(f"{peer} {_milliseconds(seconds[peer])}" for peer in sorted(peers, key=seconds.__getitem__)))
     return _join([*cells, _milliseconds(info["survey"])])

@@ -4,8 +4,8 @@ With the precision matrix P of a component, the missing cells m of a row have, g
 cells o, the covariance ``inverse(P_mm)`` and deviate from their means by
 ``z_m = -inverse(P_mm) P_mo z_o``. The squared distance of the row filled in so is that of its
 observed cells alone, and ``log |P_oo marginal| = log |P| - log |P_mm|``. So the kernels for
-complete rows do most of the work, and what remains is one small factorisation for each pattern of
-missing cells that a tile holds.
+complete rows do most of the work, and what remains is one small inverse for each pattern of missing
+cells.
 
 Patterns differ from point to point, so here vectors run over components: their parameters lie side
 by side.
@@ -32,7 +32,7 @@ from fastem.simd import (
     store,
     total,
     where_greater,
-)  # fmt: skip
+)
 from fastem.tiles import n_points
 
 __all__ = ["add_conditional", "conditional_log_density", "conditional_scratch", "distances", "divide"]
@@ -461,10 +461,10 @@ def _add_spread(params, resp, first, last, g, groups, columns, d, m, weights, sl
     """
     n = int(groups[_MISSING * m + g])
     inverse = _solve(params.lane_precisions, first, n, d, columns, g, groups, m, slots) + BLOCK
-    total = fill(load_block(slots, 0), 0.0)
+    summed = fill(load_block(slots, 0), 0.0)
     for i in range(int(groups[_STARTS * m + g]), int(groups[_STARTS * m + g + 1])):
-        total = total + load_block(resp, int(groups[i]) * BLOCK)
-    store(weights, 0, total)
+        summed = summed + load_block(resp, int(groups[i]) * BLOCK)
+    store(weights, 0, summed)
     for i in range(n):
         a = int(columns[g * d + i])
         for j in range(i + 1):
