@@ -192,7 +192,7 @@ def test_any_length_of_launches_gives_the_same_bits(case, launch_tiles, monkeypa
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_data_give_the_same_bits_wherever_they_lie(case, dtype, tmp_path):
-    X = _data(case, 60_011).astype(dtype)
+    X = _data(case, 20_011).astype(dtype)
     fit = case.make(random_state=0, max_iter=3).fit(X)
     results = [method(X) for method in (fit.predict, fit.predict_proba, fit.score_samples)]
     for store in stores.SAME_BITS:
