@@ -65,7 +65,7 @@ def test_one_step_with_weights(covariance_type, dtype, d):
     ],
 )  # fmt: skip
 def test_one_step_with_missing_cells(covariance_type, dtype, d, k):
-    if config.DISABLE_JIT and d > 10:
+    if config.DISABLE_JIT and d > 5:
         pytest.skip("takes minutes when nothing is compiled")
     X, params, model, rng = _problem(covariance_type, d, k, 400, dtype, seed=d, offset=3.0)
     X[rng.random(X.shape) < 0.3] = np.nan

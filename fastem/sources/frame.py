@@ -53,7 +53,8 @@ class FrameSource(Source):
         bad = [str(column) for column, dtype in zip(columns, found, strict=True) if dtype is None]
         if bad:
             raise ValueError(
-                f"Columns without numbers: {', '.join(bad)}. Leave them out, with fastem.open(..., columns=[...])."
+                f"Columns without numbers: {', '.join(bad)}. Leave them out, with fastem.open(..., columns=[...]), or "
+                "code levels by whole numbers from 0 on."
             )
         self.names = columns if all(isinstance(column, str) for column in columns) else None
         self.n_rows, self.n_features = frame.shape if package != "pyarrow" else (frame.num_rows, len(columns))
