@@ -1,5 +1,6 @@
 """Which components each row may belong to: labels of some rows, or sets of components."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -80,15 +81,27 @@ class Allowed:
 
 def _with_unknowns(labels: Any) -> np.ndarray:
     """Labels as an array, whole numbers with NaN, null or masked ones as integers with -1."""
-    given = np.ma.filled(labels.astype(np.float64), np.nan) if np.ma.isMaskedArray(labels) else np.asarray(labels)
+    if np.ma.isMaskedArray(labels) and labels.dtype.kind in "iuf":
+        labels = np.ma.filled(labels.astype(np.float64), np.nan)
+    given = np.asarray(labels)
     if given.dtype.kind == "O":
         try:
-            # the first is for nullable columns of pandas
-            given = labels.to_numpy(np.float64, na_value=np.nan) if hasattr(labels, "to_numpy") else given.astype(float)
-        except (TypeError, ValueError):
+            given = np.array([_number(label) for label in given.ravel()]).reshape(given.shape)
+        except TypeError:
             return given
-    if given.dtype.kind != "f":
+    if given.dtype.kind != "f" or given.ndim != 1:
         return given
-    unknown = np.isnan(given)
-    whole = np.where(unknown, -1, given)
-    return whole.astype(np.int64) if (whole == np.floor(whole)).all() and (np.abs(whole) < 2**53).all() else given
+    whole = np.where(np.isnan(given), -1, given)
+    wrong = (whole != np.floor(whole)) | (np.abs(whole) > 2**53)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"labels must be integers, -1 or NaN where unknown, but has {given[row]} in row {row}.")
+    return whole.astype(np.int64)
+
+
+def _number(label: Any) -> float:
+    if label is None or type(label).__name__ == "NAType":  # of pandas
+        return np.nan
+    if type(label) in (bool, np.bool_) or not isinstance(label, Real):
+        raise TypeError
+    return float(label)

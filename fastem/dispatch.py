@@ -85,6 +85,7 @@ class Twins:
 
     def __init__(self, share: Kernel):
         self.share = _jit(share)
+        self._run_all = _jit(_make_run_all(share.__qualname__), parallel=True)
         self._addresses: dict[Any, int] = {}
 
     def serial(self, n_workers: int, values: Any) -> None:
@@ -93,11 +94,14 @@ class Twins:
 
     def parallel(self, n_workers: int, values: Any) -> None:
         """Each worker has a thread."""
-        _run_all()(self._address(values), n_workers, values)
+        self._run_all(self._address(values), n_workers, values)
 
     def _address(self, values: Any) -> int:
         """Address of `share`, compiled for values of such types."""
-        kinds = tuple((value.dtype, value.ndim, value.flags.writeable, value.flags.c_contiguous) for value in values)
+        kinds = tuple(
+            (value.dtype, value.ndim, value.flags.writeable, value.flags.c_contiguous, value.flags.aligned)
+            for value in values
+        )
         if kinds not in self._addresses:
             signature = (types.int64, typeof(values))
             self.share.compile(signature)  # type: ignore[attr-defined]
@@ -106,13 +110,13 @@ class Twins:
         return self._addresses[kinds]
 
 
-@cache
-def _run_all() -> Kernel:
+def _make_run_all(name: str) -> Kernel:
     def run_all(address, n_workers, values):  # type: ignore[no-untyped-def]
         for worker in prange(n_workers):
             _call(address, worker, values)
 
-    return _jit(run_all, parallel=True)
+    run_all.__qualname__ += f"_of_{name.rpartition('.')[2]}"  # processes write the cache of a name at once
+    return run_all
 
 
 @intrinsic

@@ -162,6 +162,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """
         return 0
 
+    def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        """The same where cells are missing."""
+        return self.scratch(n_components, n_features, tile_rows)
+
     @abstractmethod
     def prepare(
         self, params: Params, about: Params, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool

@@ -7,7 +7,6 @@ of its only field spells the structure.
 
 import re
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,25 @@ def nested(values: Any) -> Any:
     return _build(values[0].dtype.names[0])(values)
 
 
+# Classes by the names that structures give them.
+_classes: dict[str, type[Any]] = {}
+
+
 def _spell(values: Any) -> str:
     if not isinstance(values, tuple):
         return "_"
     inside = ",".join(map(_spell, values))
-    if not hasattr(values, "_fields"):
-        return f"[{inside}]"
-    return f"{type(values).__module__}.{type(values).__qualname__}({inside})"
+    return f"{_name(type(values))}({inside})" if hasattr(values, "_fields") else f"[{inside}]"
+
+
+def _name(kind: type[Any]) -> str:
+    """A name of a class, that no other class has; most can be imported by it, but need not be."""
+    full = name = f"{kind.__module__}.{kind.__qualname__}"
+    count = 0
+    while _classes.setdefault(name, kind) is not kind:
+        count += 1
+        name = f"{full}#{count}"
+    return name
 
 
 def _leaves(values: tuple[Any, ...]) -> Iterator[np.ndarray]:
@@ -46,22 +57,21 @@ def _leaves(values: tuple[Any, ...]) -> Iterator[np.ndarray]:
 
 def _build(structure: str) -> Callable[[Any], Any]:
     """A function that nests a flat tuple, from the spelling of its structure."""
-    classes: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     count = 0
 
     def word(match: re.Match[str]) -> str:
         nonlocal count
-        text = match.group()
-        if text == "_":
+        if match.group() == "_":
             count += 1
             return f"values[{count}]"
-        module, _, name = text.rpartition(".")
-        classes[name] = getattr(import_module(module), name)
+        name = f"kind{len(known)}"
+        known[name] = _classes[match.group()]
         return name
 
-    expression = re.sub(r"[\w.]+", word, structure.replace("[", "(").replace("]", ",)"))
-    exec(f"def build(values):\n    return {expression}", classes)
-    build: Callable[[Any], Any] = classes["build"]
+    expression = re.sub(r"[^(),]+", word, structure.replace("[", "(").replace("]", ",)"))
+    exec(f"def build(values):\n    return {expression}", known)
+    build: Callable[[Any], Any] = known["build"]
     return build
 
 

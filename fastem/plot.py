@@ -56,7 +56,7 @@ def histogram(mixture: "FittedMixture", X: Any, *, bins: Any = "auto", ax: "Axes
         Fitted to one feature.
     X : array-like of shape (n_samples, 1) or (n_samples,)
     bins : int or str, default='auto'
-        As for ``numpy.histogram``; whole numbers of discrete families have a bin each.
+        As for ``numpy.histogram``; by default, up to 500 whole numbers of discrete families have a bin each.
     ax : matplotlib Axes, optional
 
     Returns
@@ -68,12 +68,15 @@ def histogram(mixture: "FittedMixture", X: Any, *, bins: Any = "auto", ax: "Axes
     ax = _axes(ax)
     values = np.asarray(X, dtype=np.float64).reshape(-1)
     values = values[~np.isnan(values)]
+    if not len(values):
+        raise ValueError("X has no values to draw.")
     low, high = values.min(), values.max()
     margin = 0.05 * (high - low) if _ellipses(mixture) else 0.0
     x, marker = np.linspace(low - margin, high + margin, 500), ""
     if mixture._fitted_model().family.is_discrete:
-        x, marker = np.arange(low, high + 1), "."
-        bins = np.arange(low, high + 2) - 0.5
+        x, marker = np.unique(np.round(np.linspace(low, high, 500))), "."
+        if bins == "auto" and high - low < len(x):
+            bins = np.arange(low, high + 2) - 0.5
     ax.hist(values, bins=bins, density=True, color="0.85", edgecolor="white", linewidth=0.5)
     rows = x[:, None]
     densities = mixture.predict_proba(rows) * np.exp(mixture.score_samples(rows))[:, None]

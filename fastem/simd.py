@@ -1,6 +1,6 @@
 """Explicit SIMD vectors inside compiled kernels: the only file that speaks LLVM.
 
-A value of type `Vector` is `lanes(array)` neighbouring numbers of one array, held in registers.
+A value of type `Vector` is `lanes(array)` neighbouring numbers of one array, or `BLOCK` of them, held in registers.
 Kernels built from vectors keep their accumulators in registers, which the auto-vectoriser does
 not manage for register-tiled loops. Two registers make one vector where the machine has 32 of
 them (AVX-512, NEON): LLVM splits the vector, and every operation becomes two independent ones
@@ -22,8 +22,9 @@ from numba import types
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "add_totals", "add_wide", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load", "mantissa",
-    "maximum", "minimum", "power_of_two", "splat", "store", "total", "transpose", "where_greater",
+    "BLOCK", "add_totals", "add_wide", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load",
+    "load_block", "mantissa", "maximum", "minimum", "power_of_two", "splat", "splat_block", "store", "total",
+    "transpose", "where_greater",
 ]  # fmt: skip
 
 

@@ -87,6 +87,7 @@ def test_few_labels_name_the_components():
         lambda known: pd.Series(known).astype("Int64").mask(known < 0),
         lambda known: pd.Series(np.where(known < 0, np.nan, known)),
         lambda known: [None if label < 0 else int(label) for label in known],
+        lambda known: [pd.NA if label < 0 else int(label) for label in known],
     ],
 )
 def test_labels_may_be_missing_in_any_way(make):
@@ -146,7 +147,9 @@ def test_several_components_to_a_class():
     ("labels", "message"),
     [
         (np.zeros(5, int), r"shape \(600,\)"),
-        (np.full(600, 0.5), "integers"),
+        (np.full(600, 0.5), r"integers.* has 0.5 in row 0"),
+        (["1", None] * 300, "integers"),
+        ([True, None] * 300, "integers"),
         (np.full(600, 7), "labels has 7 in row 0"),
         (np.zeros((600, 3), bool), "no component at all in row 0"),
     ],

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numba
@@ -12,6 +13,7 @@ from scipy.stats import geom
 
 import fastem
 from fastem import Mixture
+from fastem.nesting import flat, nested
 
 FILE = Path(__file__).parent.parent / "docs" / "examples" / "geometric.py"
 
@@ -101,3 +103,12 @@ def test_what_else_there_is(family):
     assert fit.sample(50)[0].min() >= 1
     with pytest.raises(ValueError, match="Row 3 has 0 in column 1"):
         fit.fit(np.where(np.arange(8).reshape(4, 2) == 7, 0, 1))
+
+
+def test_kernel_parameters_that_nobody_can_import():
+    """Classes made inside functions, of the same name."""
+    kinds = [namedtuple("Kernel", fields) for fields in ("x", "y z")]
+    values = (kinds[0](np.ones(1)), (kinds[1](np.zeros(2), np.full(3, 2.0)),))
+    again = nested(flat(values))
+    assert [type(again[0]), type(again[1][0])] == kinds
+    assert numba.njit(lambda values: nested(values)[1][0].z.sum() + nested(values)[0].x.sum())(flat(values)) == 7

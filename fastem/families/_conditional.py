@@ -11,6 +11,8 @@ Patterns differ from point to point, so here vectors run over components: their 
 by side.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -268,7 +270,7 @@ def _hash(tile, holes, groups, at):  # type: ignore[no-untyped-def]
     w = lanes(tile)
     zero = fill(load(tile, 0), 0.0)
     one = fill(zero, 1.0)
-    lowest = zero - huge(zero)
+    lowest = fill(zero, -math.inf)
     n_missing = 0.0
     for b in range(0, n_points(tile), w):
         h = zero
@@ -366,7 +368,7 @@ def _predict(tile, params, first, slots, at, b):  # type: ignore[no-untyped-def]
     """
     y = fill(load_block(slots, at), 0.0)
     zero = y
-    lowest = zero - huge(zero)
+    lowest = fill(zero, -math.inf)
     for j in range(tile.shape[0]):
         x = splat_block(tile, j * n_points(tile) + b)
         z = centred_block(x, params.lane_means, params.lane_means_low, j * params.lane_means.shape[1] + first)

@@ -7,7 +7,7 @@ import numpy as np
 from fastem.families._conditional import conditional_scratch
 from fastem.families._gaussian import GaussianFamily, GaussianParams
 from fastem.families._side_by_side import side_by_side
-from fastem.families._triangular import moment_places
+from fastem.families._triangular import moment_places, triangular_scratch
 
 __all__ = ["CorrelatedGaussian", "conditional_law", "patterns"]
 
@@ -18,6 +18,9 @@ class CorrelatedGaussian(GaussianFamily):
     incomplete_parameters: ClassVar[type]
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return triangular_scratch(n_features, tile_rows)
+
+    def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return conditional_scratch(n_components, n_features, tile_rows)
 
     def incomplete(self, kernel: Any, params: GaussianParams, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Any:

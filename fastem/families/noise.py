@@ -101,6 +101,9 @@ class Noise(Family[Any, Any]):
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self.family.scratch(n_components - 1, n_features, tile_rows)
 
+    def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return self.family.incomplete_scratch(n_components - 1, n_features, tile_rows)
+
     def prepare(
         self, params: Any, about: Any, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool
     ) -> Prepared:

@@ -167,6 +167,10 @@ class Product(Family[ProductParams, ProductStatistics]):
         return any(part.is_surveyed for part in self.parts.values())
 
     @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        return all(part.is_discrete for part in self.parts.values())
+
+    @property
     def takes_missing(self) -> bool:  # type: ignore[override]
         return True
 
@@ -257,15 +261,18 @@ class Product(Family[ProductParams, ProductStatistics]):
         return ProductStatistics(tuple(part.zeros(lanes, n_components, len(mine)) for part, mine in self._each()))
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return int(self._regions(n_components, tile_rows)[-1])
+        return int(self._regions(n_components, tile_rows, missing=False)[-1])
 
-    def _regions(self, n_components: int, tile_rows: int) -> np.ndarray:
+    def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return int(self._regions(n_components, tile_rows, missing=True)[-1])
+
+    def _regions(self, n_components: int, tile_rows: int, missing: bool) -> np.ndarray:
         """Where each part's scratch begins, after log-densities of all components; and the end."""
-        sizes = [
-            len(mine) * tile_rows + part.scratch(n_components, len(mine), tile_rows) for part, mine in self._each()
-        ]
-        whole_tiles = [-(-size // tile_rows) * tile_rows for size in (n_components * tile_rows, *sizes)]
-        return np.cumsum(whole_tiles, dtype=np.int64)
+        sizes = [n_components * tile_rows]
+        for part, mine in self._each():
+            needs = part.incomplete_scratch if missing else part.scratch
+            sizes.append(len(mine) * tile_rows + needs(n_components, len(mine), tile_rows))
+        return np.cumsum([-(-size // tile_rows) * tile_rows for size in sizes], dtype=np.int64)
 
     def prepare(
         self,
@@ -283,7 +290,7 @@ class Product(Family[ProductParams, ProductStatistics]):
         offset = float(log_weights.max())
         columns = np.concatenate([np.array(mine, dtype=np.int64) for mine in self.columns])
         firsts = np.cumsum([0, *(len(mine) for mine in self.columns)], dtype=np.int64)
-        regions = self._regions(len(log_weights), tile_rows(dtype))
+        regions = self._regions(len(log_weights), tile_rows(dtype), missing)
         weights = (log_weights - offset).astype(dtype)
         kernel = ProductKernel(tuple(p.params for p in prepared), columns, firsts, regions, weights)
         return Prepared(kernel, offset + sum(p.offset for p in prepared))

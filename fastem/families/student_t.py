@@ -343,6 +343,9 @@ class _StudentFamily(Family[StudentParams, StudentStatistics]):
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self._gaussians.scratch(n_components, n_features, tile_rows) + 2 * n_components * tile_rows
 
+    def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
+        return self._gaussians.incomplete_scratch(n_components, n_features, tile_rows) + 2 * n_components * tile_rows
+
     def prepare(
         self,
         params: StudentParams,

@@ -375,12 +375,13 @@ class _Pass:
         self.twins = compile_pass(type(self).make, self.prepared.params)
         self.n_threads = shape.n_threads
         n, m = shape.n_threads, tile_rows(shape.dtype)
+        scratch = (family.incomplete_scratch if missing else family.scratch)(k, d, m)
         self.work = Workspace(
             aligned_zeros((n, d, m), shape.dtype),
             aligned_zeros((n, m), shape.dtype),
             aligned_zeros((n, k, m), shape.dtype),
             np.empty((n, k)),
-            aligned_zeros((n, -(-family.scratch(k, d, m) // m) * m), shape.dtype),
+            aligned_zeros((n, -(-scratch // m) * m), shape.dtype),
             np.zeros(1, np.int64),
         )
 
