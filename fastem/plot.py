@@ -75,7 +75,7 @@ def histogram(mixture: "FittedMixture", X: Any, *, bins: Any = "auto", ax: "Axes
     x, marker = np.linspace(low - margin, high + margin, 500), ""
     if mixture._fitted_model().family.is_discrete:
         x, marker = np.unique(np.round(np.linspace(low, high, 500))), "."
-        if bins == "auto" and high - low < len(x):
+        if isinstance(bins, str) and bins == "auto" and high - low < len(x):
             bins = np.arange(low, high + 2) - 0.5
     ax.hist(values, bins=bins, density=True, color="0.85", edgecolor="white", linewidth=0.5)
     rows = x[:, None]

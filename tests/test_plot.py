@@ -68,6 +68,7 @@ def test_figures_of_other_families():
     x, y = mixture.get_data()
     np.testing.assert_array_equal(x, np.arange(counts.min(), counts.max() + 1))
     np.testing.assert_allclose(y, np.exp(fit.score_samples(x[:, None])), rtol=1e-10)
+    assert len(plot.histogram(fit, counts, bins=np.array([0, 5, 10])).patches) == 2
     durations = RNG.exponential(2, (300, 1))
     plot.histogram(Mixture(Exponential(), 2, random_state=0).fit(durations), durations)
     levels = RNG.integers(0, 3, (200, 2))
