@@ -22,7 +22,8 @@ check: .venv/.tested
 coverage: .venv/.tested
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/test_simd.py tests/test_kernels.py
 	$(BIN)/coverage report --include='fastem/simd.py,fastem/elementary.py,fastem/tiles.py,fastem/families/*,fastem/latent/*'
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/test_kernels.py -k 'twins_give and float64'
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/test_simd.py tests/test_kernels.py tests/test_mixture.py \
+		-k 'bounds or twins_give and float64 or weight_zero_may and Dirichlet'
 
 docs: .venv/.documented
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build

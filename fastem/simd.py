@@ -18,7 +18,8 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
+from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
@@ -204,24 +205,29 @@ def _type_transpose(
     return types.void if same and all(isinstance(t, types.Integer) for t in (start, stride, at, step)) else None
 
 
-def _element_pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+def _element_pointer(context: Any, builder: Any, sig: Any, args: Any, reach: Any = 0) -> Any:
+    """Pointer to a number of an array (args: array, flat index); so many after it are meant as well."""
+    array = context.make_array(sig.args[0])(context, builder, args[0])
     index = context.cast(builder, args[1], sig.args[1], types.intp)
-    return builder.gep(data, [index], inbounds=True)
+    if config.BOUNDSCHECK:
+        last = builder.add(index, reach if isinstance(reach, ir.Value) else index.type(reach))
+        for number in (index, last):
+            cgutils.do_boundscheck(context, builder, number, array.nitems)
+    return builder.gep(array.data, [index], inbounds=True)
 
 
 def _block_pointers(context: Any, builder: Any, sig: Any, args: Any, vector: Any) -> list[Any]:
     """Pointers to BLOCK vectors of an array (args: array, first flat index, distance)."""
     step = context.cast(builder, args[2], sig.args[2], types.intp)
-    pointer = _element_pointer(context, builder, sig, args)
-    pointers = [pointer]
+    reach = builder.add(builder.mul(step, step.type(BLOCK - 1)), step.type(BLOCK - 1))
+    pointers = [_element_pointer(context, builder, sig, args, reach)]
     for _ in range(BLOCK - 1):
         pointers.append(builder.gep(pointers[-1], [step]))
     return [builder.bitcast(pointer, vector.as_pointer()) for pointer in pointers]
 
 
 def _vector_pointer(context: Any, builder: Any, sig: Any, args: Any, vector: Any) -> Any:
-    return builder.bitcast(_element_pointer(context, builder, sig, args), vector.as_pointer())
+    return builder.bitcast(_element_pointer(context, builder, sig, args, vector.count - 1), vector.as_pointer())
 
 
 def _broadcast(builder: Any, vector: Vector, scalar: Any) -> Any:

@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-from numba import njit, prange
+from numba import config, njit, prange
 
 from fastem import elementary, simd
 
@@ -145,6 +145,33 @@ def test_transpose(dtype):
     for i in range(8):
         for j in range(8):
             assert out[1 + j * 30 + i] == x[2 + i * 11 + j]
+
+
+@pytest.mark.skipif(not config.BOUNDSCHECK, reason="bounds are not checked")
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_out_of_bounds(wrong):
+    """With NUMBA_BOUNDSCHECK=1, vectors are checked like indices."""
+    rows, out = np.zeros(simd.BLOCK**2), np.zeros(simd.BLOCK**2)
+    first, last = 0, len(rows) - simd.BLOCK
+    edge = first if wrong < 0 else last
+    _copy_block(rows, edge, out, edge)
+    _transpose_all(rows, first, out, first)
+    for start, at in [(edge + wrong, edge), (edge, edge + wrong)]:
+        with pytest.raises(IndexError):
+            _copy_block(rows, start, out, at)
+    for start, at in [(first + wrong, first), (first, first + wrong)]:
+        with pytest.raises(IndexError):
+            _transpose_all(rows, start, out, at)
+
+
+@njit
+def _copy_block(rows, start, out, at):
+    simd.store(out, at, simd.load_block(rows, start))
+
+
+@njit
+def _transpose_all(rows, start, out, at):
+    simd.transpose(rows, start, simd.BLOCK, out, at, simd.BLOCK)
 
 
 @njit(parallel=True)
