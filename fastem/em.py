@@ -194,6 +194,14 @@ class Data:
         some.has_missing = self.has_missing
         return some
 
+    def sample_rows(self, count: int, least: int = 1) -> np.ndarray:
+        """Numbers of about `count` rows that have weight, spread evenly if `least` of those do."""
+        rows = self.source.sample_rows(count)
+        if not len(self.weights):
+            return rows
+        some = rows[self.weights[rows] > 0]
+        return some if len(some) >= least else np.flatnonzero(self.weights)[:count]
+
     def look(self, family: Family[Any, Any]) -> Survey:
         """What the rows hold; they are read for it the first time.
 
@@ -231,7 +239,7 @@ class Data:
     def accumulate(self, model: Model, params: Any, about: Any, shape: Any, given: np.ndarray | None = None) -> Any:
         """Statistics of all rows under `params`, or `given` responsibilities (n, K), moments about `about`."""
         if model.family.is_surveyed and not self._is_checked:
-            self.look(model.family)
+            _require_room(model.family, self.look(model.family))
         walk = model.accumulate(params, about, shape, self.has_missing)
         if not self._add_all(walk, model.family, given):
             self.look(model.family)
@@ -256,6 +264,15 @@ class Data:
             if not self._is_checked and not walk.is_finite() and has_missing(family, rows, self.first_row + first):
                 return False
         return True
+
+
+def _require_room(family: Family[Any, Any], survey: Survey) -> None:
+    """Raise ValueError unless the family's tables, which kernels look up, reach all values."""
+    if family.widened(survey.highs) is not family:
+        raise ValueError(
+            f"Input X has values up to {survey.highs.max():.0f}, for which {family!r} made no room when it met its "
+            "first rows: give it the largest that can come, as in NegativeBinomial(largest=100)."
+        )
 
 
 def accumulate(model: Model, params: Any, data: Data, shape: Any, about: Any = None) -> Any:

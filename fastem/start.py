@@ -190,10 +190,7 @@ def from_responsibilities(
     override: Callable[[MixtureParams], MixtureParams],
 ) -> MixtureParams:
     """Parameters after one M-step from given responsibilities; `override` puts in those that the user gave."""
-    rows = data.source.sample_rows(1000)
-    if len(data.weights) and data.weights[rows].any():
-        rows = rows[data.weights[rows] > 0]
-    about = model.about(data.source.take(rows))
+    about = model.about(data.source.take(data.sample_rows(1000)))
     about = override(about) if model.held else about
     stats = data.accumulate(model, about, about, shape, resp)
     centre = model.recentre(stats, about, shape)

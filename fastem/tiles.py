@@ -54,23 +54,29 @@ def is_complete(tile):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def fill_tile(rows, weights, first, tile, tile_weights):  # type: ignore[no-untyped-def]
-    """Transpose a tile of rows from `first` on; beyond the data the last row stands with weight 0.
+    """Transpose a tile of rows from `first` on; whether any of them has weight.
 
-    An empty `weights` means 1 for each row.
+    An empty `weights` means 1 for each row. In place of rows without weight, and beyond the data,
+    the first row with weight stands with weight 0: kernels meet no value that the data's survey,
+    which passes over rows without weight, did not.
     """
-    count = min(n_points(tile), rows.shape[0] - first)
+    m = n_points(tile)
+    count = min(m, rows.shape[0] - first)
     _transpose_rows(rows, first, count, tile)
-    for j in range(rows.shape[1]):
-        for b in range(count, n_points(tile)):
-            tile[j, b] = rows[first + count - 1, j]
-    if weights.shape[0] == 0:
-        for b in range(count):
-            tile_weights[b] = 1.0
-    else:
-        for b in range(count):
-            tile_weights[b] = weights[first + b]
-    for b in range(count, n_points(tile)):
+    for b in range(count):
+        tile_weights[b] = weights[first + b] if weights.shape[0] > 0 else 1.0
+    for b in range(count, m):
         tile_weights[b] = 0.0
+    sound = 0
+    while sound < count and tile_weights[sound] == 0:
+        sound += 1
+    if sound == count:
+        return False
+    for b in range(count if weights.shape[0] == 0 else 0, m):
+        if tile_weights[b] == 0:
+            for j in range(rows.shape[1]):
+                tile[j, b] = tile[j, sound]
+    return True
 
 
 @njit(error_model="numpy")

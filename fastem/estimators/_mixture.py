@@ -419,7 +419,9 @@ class BaseMixture(FittedMixture):
     ) -> Iterator[tuple[MixtureParams, DeathPolicy]]:
         """Starting parameters of each run, with the policy that counts its deaths."""
         if warm:
-            yield self._check_goes_on("warm_start", data.source.n_features), DeathPolicy(model.n_components)
+            params = self._check_goes_on("warm_start", data.source.n_features)
+            model.family.check_params(params.components, model.n_components, data.source.n_features)
+            yield params, DeathPolicy(model.n_components)
         elif not self._needs_responsibilities():
             yield self._override(model, None), DeathPolicy(model.n_components)
         elif _is_array(self.init_params) or (
@@ -447,13 +449,10 @@ class BaseMixture(FittedMixture):
     ) -> Iterator[tuple[MixtureParams, DeathPolicy]]:
         """The best of several starts on a sample of the rows."""
         size = sample_size(self.n_components)
-        rows = data.source.sample_rows(size)
+        rows = data.sample_rows(size, least=self.n_components)
         if data.allowed is not None:
-            rows = np.union1d(rows, np.flatnonzero(data.allowed.are_known)[:size])
-        if len(data.weights):
-            rows = rows[data.weights[rows] > 0]
-            if len(rows) < self.n_components:  # the weight lies elsewhere
-                rows = np.flatnonzero(data.weights)[:size]
+            known = data.allowed.are_known & (data.weights > 0 if len(data.weights) else True)
+            rows = np.union1d(rows, np.flatnonzero(known)[:size])
         X = data.source.take(rows)
         if has_missing(model.family, X, 0, numbers=rows):
             data.look(model.family)

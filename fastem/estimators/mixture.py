@@ -205,8 +205,8 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         if family.is_surveyed or self.noise is not False:
             survey = data.look(family)
             lows, highs = survey.lows, survey.highs
-        sample = data.source.sample_rows(_SAMPLE_ROWS)
-        weights = data.weights[sample] if len(data.weights) and data.weights[sample].any() else None
+        sample = data.sample_rows(_SAMPLE_ROWS)
+        weights = data.weights[sample] if len(data.weights) else None
         facts = Facts(data.source.take(sample), weights, lows, highs, data.source.names)
         bound = family.bind(facts)
         if self.noise is not False:

@@ -155,12 +155,12 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
         lane = claim(work.next)
         while lane < span[1]:
             for t in range((lane - span[0]) % n_lanes, n_tiles, n_lanes):
+                if not fill_tile(rows, weights, t * m, tile, tile_weights):
+                    continue
                 log_likelihood = 0.0
                 if given.shape[0] > 0:
                     _fill_given(given, weights, t * m, resp, tile_weights)
-                    fill_tile(rows, weights, t * m, tile, tile_weights)
                 else:
-                    fill_tile(rows, weights, t * m, tile, tile_weights)
                     log_density(tile, params, resp, scratch)
                     if allowed.shape[0] > 0:
                         _forbid(allowed, t * m, resp)
