@@ -1,10 +1,13 @@
 """Labels, noise, priors, held and given parameters, products, conditional mixtures, fixed densities."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 from scipy.optimize import minimize
+from sklearn.base import clone
 
 import fastem
 from fastem import (
@@ -29,8 +32,11 @@ from fastem.families import (
     NegativeBinomial,
     Poisson,
     Product,
+    StudentT,
     VonMisesFisher,
+    Weibull,
 )
+from fastem.family import Family
 from tests.truths import incomplete_step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -422,6 +428,53 @@ def test_new_rows_may_have_larger_counts():
     fit = Mixture(DirichletMultinomial()).fit(X)
     truth = [stats.dirichlet_multinomial.logpmf(row.astype(int), fit.concentrations_[0], int(row.sum())) for row in new]
     np.testing.assert_allclose(fit.score_samples(new), truth, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "wild"),
+    [
+        (NegativeBinomial(), [0, 900]),
+        (DirichletMultinomial(), [0, 900]),
+        (Categorical(), [0, 900]),
+        (Weibull(), [1e-300, 1e300]),
+        (Gaussian(), [np.nan, 1e300]),
+        (StudentT(), [np.nan, 1e300]),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, Family) else "",
+)
+def test_rows_of_weight_zero_may_hold_any_value(family, wild):
+    tame = np.random.default_rng(0).poisson(3, size=(9000, 2)) + 1.0
+    weights = np.tile([1.0, 0.0, 2.0], 3000)
+    weights[:1000] = 0  # whole tiles
+    weights[-100:] = 0
+    rows = np.where(weights[:, None] == 0, wild, tame)
+    make = partial(Mixture, family, 2, max_iter=4, tol=0, init_params=np.arange(len(rows)) % 2)
+    truth = make().fit(tame, sample_weight=weights)
+    fit = make().fit(rows, sample_weight=weights)
+    assert fit.lower_bounds_ == truth.lower_bounds_
+    assert fit.log_likelihood_ == truth.log_likelihood_
+    assert fit.n_parameters_ == truth.n_parameters_
+    if not isinstance(family, Categorical):  # levels beyond those with weight are refused
+        assert fit.bic(rows, sample_weight=weights) == truth.bic(tame, sample_weight=weights)
+
+
+@pytest.mark.parametrize("family", [NegativeBinomial(), DirichletMultinomial()], ids=repr)
+def test_larger_counts_than_partial_fit_has_room_for(family):
+    rows = np.random.default_rng(0).poisson(3, size=(500, 2)).astype(float)
+    fit = Mixture(family, 2, random_state=0).partial_fit(rows)
+    before = fit.weights_
+    with pytest.raises(ValueError, match=r"up to 900, .* made no room .*largest=100"):
+        fit.partial_fit(np.append(rows, [[900.0, 0.0]], axis=0))
+    np.testing.assert_array_equal(fit.weights_, before)
+    roomy = Mixture(clone(family).set_params(largest=950), 2, random_state=0).partial_fit(rows)
+    assert np.isfinite(roomy.partial_fit(np.append(rows, [[900.0, 0.0]], axis=0)).log_likelihood_)
+
+
+def test_a_warm_start_needs_the_same_levels():
+    rows = np.random.default_rng(0).integers(0, 3, size=(100, 2))
+    fit = LatentClass(2, random_state=0, warm_start=True, max_iter=5).fit(rows)
+    with pytest.raises(ValueError, match=r"'probabilities' should have the shape of \(2, 18\)"):
+        fit.fit(np.append(rows, [[8, 8]], axis=0))
 
 
 def test_regressions_take_the_response_apart_or_within():

@@ -128,7 +128,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         y = np.maximum(n - x, 0)
         ways = gammaln(n + 1) - gammaln(x + 1) - gammaln(y + 1)
         logs = ways + _log_rising(alphas, x) + _log_rising(rest, y) - _log_rising(alphas + rest, np.array([float(n)]))
-        density = np.where(x <= n, np.exp(logs), 0)
+        density = np.exp(np.where(x <= n, logs, -np.inf))
         totals = np.tile(x == n, (k, 1, 1)).astype(np.float64)
         parts = counts[:, None, None] * np.concatenate([density, totals], axis=1)
         stats.table[0, :, :k] = parts.reshape(k, -1).T
