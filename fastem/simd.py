@@ -24,8 +24,8 @@ from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
     "BLOCK", "add_totals", "add_wide", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load",
-    "load_block", "mantissa", "maximum", "minimum", "power_of_two", "splat", "splat_block", "store", "total",
-    "transpose", "where_greater",
+    "load_block", "mantissa", "maximum", "minimum", "power_of_two", "splat", "splat_block", "store", "store_places",
+    "total", "transpose", "where_greater",
 ]  # fmt: skip
 
 
@@ -118,6 +118,11 @@ def store(array: np.ndarray, index: int, value: np.ndarray) -> None:
     array.reshape(-1)[index : index + len(value)] = value
 
 
+def store_places(array: np.ndarray, index: int, value: np.ndarray, step: int, first: int) -> None:
+    """Write ``first + step * value``, of a vector of whole numbers, to an int64 array from a flat index on."""
+    array.reshape(-1)[index : index + len(value)] = first + step * value.astype(np.int64)
+
+
 def splat(array: np.ndarray, index: int) -> np.ndarray:
     """The number at a flat index, in every lane."""
     return np.full(lanes(array), np.ravel(array)[index])
@@ -189,6 +194,14 @@ def _type_store(array: types.Type, index: types.Type, value: types.Type) -> type
     return types.void if same and isinstance(index, types.Integer) else None
 
 
+def _type_store_places(
+    array: types.Type, index: types.Type, value: types.Type, step: types.Type, first: types.Type
+) -> types.Type | None:
+    known = isinstance(array, types.Array) and array.layout == "C" and array.dtype == types.int64
+    whole = all(isinstance(t, types.Integer) for t in (index, step, first))
+    return types.void if known and whole and isinstance(value, Vector) else None
+
+
 def _type_fill(like: types.Type, value: types.Type) -> types.Type | None:
     return like if isinstance(like, Vector) and isinstance(value, types.Float) else None
 
@@ -230,10 +243,10 @@ def _vector_pointer(context: Any, builder: Any, sig: Any, args: Any, vector: Any
     return builder.bitcast(_element_pointer(context, builder, sig, args, vector.count - 1), vector.as_pointer())
 
 
-def _broadcast(builder: Any, vector: Vector, scalar: Any) -> Any:
-    undefined = ir.Constant(vector.llvm, ir.Undefined)
+def _broadcast(builder: Any, vector: ir.VectorType, scalar: Any) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(_INT32, 0))
-    zeros = ir.Constant(ir.VectorType(_INT32, vector.lanes), [0] * vector.lanes)
+    zeros = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, undefined, zeros)
 
 
@@ -260,9 +273,19 @@ def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
+@_compiled(store_places, _type_store_places, types.Array, types.Integer, Vector, types.Integer, types.Integer)
+def _store_places(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    whole = ir.VectorType(ir.IntType(64), sig.args[2].lanes)
+    places = builder.fptosi(args[2], whole)
+    step, first = (_broadcast(builder, whole, context.cast(builder, args[i], sig.args[i], types.int64)) for i in (3, 4))
+    places = builder.add(builder.mul(places, step), first)
+    builder.store(places, _vector_pointer(context, builder, sig, args, whole)).align = 8
+    return context.get_dummy_value()
+
+
 @_compiled(splat, _type_load, types.Array, types.Integer)
 def _splat(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return _broadcast(builder, sig.return_type, builder.load(_element_pointer(context, builder, sig, args)))
+    return _broadcast(builder, sig.return_type.llvm, builder.load(_element_pointer(context, builder, sig, args)))
 
 
 _compiled(splat_block, _type_load_block, types.Array, types.Integer)(_splat)
@@ -318,7 +341,7 @@ def _slice(sig: Any, first: int) -> Any:
 @_compiled(fill, _type_fill, Vector, types.Float)
 def _fill(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     scalar = context.cast(builder, args[1], sig.args[1], sig.return_type.dtype)
-    return _broadcast(builder, sig.return_type, scalar)
+    return _broadcast(builder, sig.return_type.llvm, scalar)
 
 
 @_compiled(huge, _unary, Vector)

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 from numba import config
+from scipy.special import logsumexp
 
 from fastem.em import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
+from fastem.families import Categorical
 from fastem.families._gaussian import GaussianParams
+from fastem.families._lookup import table_of
+from fastem.families.categorical import CategoricalParams
 from fastem.latent.labels import AccumulatePass, DeathPolicy, MixtureModel, MixtureParams, Output, Shape
 from fastem.nesting import flat
 from fastem.pace import Pace
@@ -175,6 +179,37 @@ def test_twins_give_the_same_bits(covariance_type, dtype):
     for part in ("labels", "family"):
         for a, b in zip(getattr(results[0], part), getattr(results[1], part), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("sizes", "k"), [((2, 3, 4, 2, 90, 3), 11), ((1, 5), 3), ((3,) * 9, 8)])
+def test_lookups_of_combined_columns(dtype, sizes, k):
+    rng = np.random.default_rng(len(sizes))
+    X = np.stack([rng.integers(n, size=700) for n in sizes], axis=1).astype(dtype)
+    X[rng.random(X.shape) < 0.2] = np.nan
+    X[5] = np.nan
+    probabilities = [rng.dirichlet(np.ones(n), size=k) for n in sizes]
+    params = MixtureParams(rng.dirichlet(np.ones(k)), CategoricalParams(np.hstack(probabilities)))
+    family = Categorical(sizes)
+    data = Data(ArraySource(X), rng.integers(0, 4, len(X)) * 0.5)
+    stats = accumulate(MixtureModel(family, k), params, data, Shape(len(sizes), np.dtype(dtype), 2))
+    hot = [np.stack([x == level for level in range(n)], axis=1) for x, n in zip(X.T, sizes, strict=True)]
+    # a level's row of logarithms where it is, 0 where the cell is missing
+    joint = np.log(params.weights) + sum(h @ np.log(p).T for h, p in zip(hot, probabilities, strict=True))
+    log_prob = logsumexp(joint, axis=1)
+    resp = data.weights[:, None] * np.exp(joint - log_prob[:, None])
+    tolerance = TOLERANCES[dtype]
+    np.testing.assert_allclose(stats.labels.log_likelihood, data.weights @ log_prob, rtol=tolerance["rtol"])
+    histograms = table_of(sizes).histograms(stats.family, k)
+    np.testing.assert_allclose(histograms, np.hstack(hot).T.astype(float) @ resp, **tolerance)
+
+
+def test_expected_lookups_have_the_histograms_they_were_made_of():
+    sizes, counts = (2, 3, 90, 4), np.array([3.0, 0.0, 5.0])
+    rng = np.random.default_rng(0)
+    histograms = np.concatenate([rng.dirichlet(np.ones(n), size=3) for n in sizes], axis=1).T * counts
+    table = table_of(sizes)
+    np.testing.assert_allclose(table.histograms(table.expected(histograms, counts), 3), histograms, rtol=1e-12)
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)

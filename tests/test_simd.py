@@ -133,6 +133,20 @@ def test_totals_of_several_vectors(dtype):
 
 
 @njit
+def _places(x, out):
+    for i in range(0, x.shape[0], simd.lanes(x)):
+        simd.store_places(out, i, simd.load(x, i), 8, 100)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_places(dtype):
+    x = np.random.default_rng(4).integers(0, 2**24, 256).astype(dtype)
+    out = np.zeros(256, np.int64)
+    _places(x, out)
+    np.testing.assert_array_equal(out, 100 + 8 * x.astype(np.int64))
+
+
+@njit
 def _transpose(x, stride, out, step):
     simd.transpose(x, 2, stride, out, 1, step)
 

@@ -1,10 +1,12 @@
 """Families of whole numbers whose log-densities are sums of numbers looked up in tables.
 
-A table has one row for each value of each column, with the components side by side, so one vector
-load serves them all; the sums of an M-step are the same table of responsibilities, histograms of
-each column under each component.
+A table has one row for each value, with the components side by side, so one vector load serves
+BLOCK of them; the sums of an M-step are the same table of responsibilities, histograms under each component.
+Neighbouring columns of few values are looked up together: a row for each combination of theirs.
+A missing cell is one value more, whose log-density is 0.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,34 +16,48 @@ from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._side_by_side import n_padded, side_by_side, turn_block
 from fastem.family import Prepared
 from fastem.memory import aligned_zeros
-from fastem.simd import BLOCK, add_wide, lanes, load, load_block, store, transpose
+from fastem.simd import (
+    BLOCK,
+    add_wide,
+    fill,
+    fma,
+    huge,
+    lanes,
+    load,
+    load_block,
+    splat,
+    store,
+    store_places,
+    transpose,
+    where_greater,
+)
 from fastem.tiles import n_points
 
-__all__ = ["LookupStatistics", "lookup_scratch", "prepare_lookup", "table_bytes", "zero_tables"]
+__all__ = ["LookupStatistics", "Table", "prepare_lookup", "table_of"]
 
-
-# Points take turns with so many tables of sums: additions to the same row wait for each other.
-TABLES = 2
+# Combinations of values that are worth a table of their own: it has to stay in the nearest cache.
+_MOST_COMBINATIONS = 64
 
 
 class LookupKernel(NamedTuple):
-    """Log-weights (padded K,), log-densities of each value (rows, padded K), first row of each column (d,)."""
+    """Log-weights (padded K,), log-densities (blocks of components, rows, BLOCK), and which row to look up.
+
+    Each of the lookups of a point begins at a row of its own (lookups,) and goes as many rows
+    further as its columns times their steps make; `ends` (lookups,) tells which columns are its.
+    A missing cell counts as the code of its column.
+    """
 
     log_weights: np.ndarray
     table: np.ndarray
     firsts: np.ndarray
-
-
-class TotalLookupKernel(NamedTuple):
-    """The same where the sum of a row is looked up after its last column, (d + 1,) first rows."""
-
-    log_weights: np.ndarray
-    table: np.ndarray
-    firsts: np.ndarray
+    ends: np.ndarray
+    columns: np.ndarray
+    steps: np.ndarray
+    codes: np.ndarray
 
 
 class LookupStatistics(NamedTuple):
-    """Sums of responsibilities for each value of each column, (rows, padded K)."""
+    """Sums of responsibilities for each row of the table, (blocks of components, rows, BLOCK)."""
 
     table: np.ndarray
 
@@ -50,25 +66,39 @@ class LookupStatistics(NamedTuple):
 
 
 @njit(error_model="numpy")
-def _look_up(tile, params, with_total, out, scratch):  # type: ignore[no-untyped-def]
+def _find_places(tile, params, places):  # type: ignore[no-untyped-def]
+    """Flat indices of the rows that points look up, (lookups, m), in the first block of components."""
+    m = n_points(tile)
+    zero = fill(load(tile, 0), 0.0)
+    begin = 0
+    for g in range(params.ends.shape[0]):
+        end = params.ends[g]
+        for b in range(0, m, lanes(tile)):
+            row = zero
+            for e in range(begin, end):
+                x = load(tile, params.columns[e] * m + b)
+                x = where_greater(x, zero - huge(x), x, splat(params.codes, e))
+                row = fma(x, splat(params.steps, e), row)
+            # scalar loops that make indices of floats wait for each of them
+            store_places(places, g * m + b, row, BLOCK, params.firsts[g] * BLOCK)
+        begin = end
+
+
+@implements(log_density, LookupKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     w = lanes(tile)
     m = n_points(tile)
-    d = tile.shape[0]
-    cells = tile.reshape(-1)
     n_components = out.shape[0]
-    padded = params.table.shape[1]
+    n_lookups = params.firsts.shape[0]
+    places = scratch[2 * BLOCK * m :].view(np.int64)
+    _find_places(tile, params, places)
     for c in range(0, n_components, BLOCK):
+        at = c * params.table.shape[1]
         for b in range(m):
             s = load_block(params.log_weights, c)
-            total = 0.0
-            for j in range(d):
+            for g in range(n_lookups):
                 # unsigned indices need no look at whether they count from the end
-                x = cells[np.uintp(j * m + b)]
-                if x == x:  # noqa: PLR0124  # a missing cell is not itself
-                    s = s + load_block(params.table, (params.firsts[np.uintp(j)] + int(x)) * padded + c)
-                    total += x
-            if with_total:
-                s = s + load_block(params.table, (params.firsts[d] + int(total)) * padded + c)
+                s = s + load_block(params.table, at + places[np.uintp(g * m + b)])
             store(scratch, b * BLOCK, s)
         for b in range(0, m, BLOCK):
             transpose(scratch, b * BLOCK, BLOCK, scratch, BLOCK * m + b, m)
@@ -77,70 +107,133 @@ def _look_up(tile, params, with_total, out, scratch):  # type: ignore[no-untyped
                 store(out, (c + k) * m + b, load(scratch, (BLOCK + k) * m + b))
 
 
-@njit(error_model="numpy")
-def _add_up(tile, params, with_total, resp, table, lane, scratch):  # type: ignore[no-untyped-def]
-    m = n_points(tile)
-    d = tile.shape[0]
-    cells = tile.reshape(-1)
-    padded = table.shape[2]
-    for c in range(0, resp.shape[0], BLOCK):
-        turn_block(resp, c, scratch)
-        for b in range(m):
-            r = load_block(scratch, b * BLOCK)
-            at = (TABLES * lane + b % TABLES) * table.shape[1]
-            total = 0.0
-            for j in range(d):
-                x = cells[np.uintp(j * m + b)]
-                if x == x:  # noqa: PLR0124
-                    add_wide(table, (at + params.firsts[np.uintp(j)] + int(x)) * padded + c, r)
-                    total += x
-            if with_total:
-                add_wide(table, (at + params.firsts[d] + int(total)) * padded + c, r)
-
-
-@implements(log_density, LookupKernel)
-def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    _look_up(tile, params, False, out, scratch)
-
-
 @implements(add_statistics, LookupKernel)
 def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    _add_up(tile, params, False, resp, stats.table, lane, scratch)
-
-
-@implements(log_density, TotalLookupKernel)
-def _total_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    _look_up(tile, params, True, out, scratch)
-
-
-@implements(add_statistics, TotalLookupKernel)
-def _add_total_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    _add_up(tile, params, True, resp, stats.table, lane, scratch)
+    m = n_points(tile)
+    table = stats.table
+    n_lookups = params.firsts.shape[0]
+    places = scratch[2 * BLOCK * m :].view(np.int64)
+    _find_places(tile, params, places)
+    n_rows = table.shape[2]
+    for c in range(0, resp.shape[0], BLOCK):
+        turn_block(resp, c, scratch)
+        at = (lane * table.shape[1] * BLOCK + c) * n_rows
+        for b in range(m):
+            r = load_block(scratch, b * BLOCK)
+            for g in range(n_lookups):
+                add_wide(table, at + places[np.uintp(g * m + b)], r)
 
 
 # --- what families do with it -----------------------------------------------------------------
 
 
-def lookup_scratch(tile_rows: int) -> int:
-    """Numbers of scratch space."""
-    return 2 * BLOCK * tile_rows
+class Table:
+    """Where the values of columns lie; made by `table_of`.
+
+    Numbers of values, ``sum(sizes)`` of them, come in arrays (values, K), one column after the other.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Number of values of each column, which count from 0.
+    n_sums : int, default=0
+        If not 0, the sums of rows are looked up after all columns; so many values they have.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], n_sums: int = 0):
+        self.sizes, self.n_sums = sizes, n_sums
+        groups: list[list[int]] = []
+        combinations = 0
+        for j, size in enumerate(sizes):
+            combinations *= size + 1
+            if not 0 < combinations <= _MOST_COMBINATIONS:
+                groups.append([])
+                combinations = size + 1
+            groups[-1].append(j)
+        self.groups = groups
+        steps = [np.cumprod([1, *(sizes[j] + 1 for j in group)]) for group in groups]
+        self.firsts = np.cumsum([0, *(of_group[-1] for of_group in steps)])
+        columns = [j for group in groups for j in group]
+        self.columns = np.array([*columns, *range(len(sizes))] if n_sums else columns)
+        self.steps = np.append(
+            np.concatenate([of_group[:-1] for of_group in steps]), np.ones(len(sizes) if n_sums else 0)
+        )
+        lengths = [*map(len, groups), *([len(sizes)] if n_sums else [])]
+        self.ends = np.cumsum(lengths)
+        self.n_rows = int(self.firsts[-1]) + n_sums
+
+    def zeros(self, lanes: int, n_components: int) -> LookupStatistics:
+        """Statistics of no data."""
+        shape = (lanes, n_padded(n_components) // BLOCK, self.n_rows, BLOCK)
+        return LookupStatistics(aligned_zeros(shape, np.dtype(np.float64)))
+
+    def bytes(self, n_components: int) -> int:
+        """Memory of one lane's statistics."""
+        return 8 * self.n_rows * n_padded(n_components)
+
+    def scratch(self, tile_rows: int) -> int:
+        """Numbers of scratch space, with room for indices of twice the size."""
+        return (2 * BLOCK + 2 * len(self.ends)) * tile_rows
+
+    def histograms(self, stats: LookupStatistics, n_components: int) -> np.ndarray:
+        """Sums of responsibilities for each value, (values, K); those of sums at the end."""
+        table = stats.table.transpose(1, 0, 2).reshape(self.n_rows, -1)[:, :n_components]
+        found = []
+        for group, first, end in zip(self.groups, self.firsts[:-1], self.firsts[1:], strict=True):
+            step = 1
+            for j in group:
+                n = self.sizes[j]
+                found.append(table[first:end].reshape(-1, n + 1, step, n_components).sum(axis=(0, 2))[:n])
+                step *= n + 1
+        return np.concatenate([*found, table[self.firsts[-1] :]])
+
+    def expected(self, histograms: np.ndarray, counts: np.ndarray) -> LookupStatistics:
+        """Statistics with given histograms of values, of columns that are independent, and weights of components."""
+        safe = np.where(counts > 0, counts, 1)
+        sums = counts * self._combine(histograms / safe, np.multiply, 1.0, 0.0)
+        return LookupStatistics(_in_blocks(sums, np.dtype(np.float64)))
+
+    def log_densities(self, logs: np.ndarray) -> np.ndarray:
+        """Log-densities of the table's rows from those of values."""
+        return self._combine(logs, np.add, 0.0, 0.0)
+
+    def _combine(self, values: np.ndarray, operate: Any, neutral: float, missing: float) -> np.ndarray:
+        k = values.shape[1]
+        parts = np.split(values, np.cumsum(self.sizes))
+        rows = []
+        for group in self.groups:
+            joint = np.full((1, k), neutral)
+            for j in group:
+                own = np.append(parts[j], np.full((1, k), missing), axis=0)
+                joint = operate(own[:, None], joint[None]).reshape(-1, k)
+            rows.append(joint)
+        return np.concatenate([*rows, parts[-1]])
 
 
-def zero_tables(lanes: int, n_rows: int, n_components: int) -> LookupStatistics:
-    """Statistics of no data."""
-    return LookupStatistics(aligned_zeros((TABLES * lanes, n_rows, n_padded(n_components)), np.dtype(np.float64)))
+def _in_blocks(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """A table (rows, K) as kernels have it, 0 for components that there are not."""
+    padded = side_by_side(rows.T, 0.0, dtype)
+    table = aligned_zeros((padded.shape[1] // BLOCK, len(rows), BLOCK), dtype)
+    table[...] = padded.reshape(len(rows), -1, BLOCK).transpose(1, 0, 2)
+    return table
 
 
-def table_bytes(n_rows: int, n_components: int) -> int:
-    """Memory of one lane's statistics."""
-    return 8 * TABLES * n_rows * n_padded(n_components)
+@cache
+def table_of(sizes: tuple[int, ...], n_sums: int = 0) -> Table:
+    """The table of columns with so many values each."""
+    return Table(sizes, n_sums)
 
 
-def prepare_lookup(
-    kind: type, table: np.ndarray, sizes: Any, log_weights: np.ndarray, dtype: np.dtype[Any]
-) -> Prepared:
-    """Kernel parameters of a kind from log-densities (rows, K), for columns with so many values each."""
+def prepare_lookup(table: Table, logs: np.ndarray, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
+    """Kernel parameters from log-densities of values."""
     offset = float(log_weights.max())
-    firsts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-    weights = side_by_side(log_weights - offset, 0.0, dtype)
-    return Prepared(kind(weights, side_by_side(table.T, 0.0, dtype), firsts), offset)
+    kernel = LookupKernel(
+        side_by_side(log_weights - offset, 0.0, dtype),
+        _in_blocks(table.log_densities(logs), dtype),
+        table.firsts[: len(table.ends)],
+        table.ends,
+        table.columns,
+        table.steps.astype(dtype),
+        np.array([table.sizes[j] for j in table.columns], dtype),
+    )
+    return Prepared(kernel, offset)

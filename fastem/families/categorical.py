@@ -7,14 +7,7 @@ import numpy as np
 
 from fastem.families._domain import check_concentration, check_values
 from fastem.families._linear import safe_log
-from fastem.families._lookup import (
-    LookupKernel,
-    LookupStatistics,
-    lookup_scratch,
-    prepare_lookup,
-    table_bytes,
-    zero_tables,
-)
+from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
 from fastem.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["Categorical"]
@@ -89,6 +82,9 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         assert self.levels is not None
         return [int(n) for n in self.levels]
 
+    def _table(self) -> Table:
+        return table_of(tuple(self._levels()))
+
     def _split(self, table: np.ndarray) -> list[np.ndarray]:
         """Columns of a table (K, sum of levels) that belong together."""
         return np.split(table, np.cumsum(self._levels())[:-1], axis=1)
@@ -96,13 +92,13 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
     # --- statistics ---------------------------------------------------------------------------
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
-        return zero_tables(lanes, sum(self._levels()), n_components)
+        return self._table().zeros(lanes, n_components)
 
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
-        return table_bytes(sum(self._levels()), n_components)
+        return self._table().bytes(n_components)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return lookup_scratch(tile_rows)
+        return self._table().scratch(tile_rows)
 
     def prepare(
         self,
@@ -113,12 +109,10 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         missing: bool,
     ) -> Prepared:
         logs = safe_log(params.probabilities)
-        return prepare_lookup(LookupKernel, logs.T, self._levels(), log_weights, dtype)
+        return prepare_lookup(self._table(), logs.T, log_weights, dtype)
 
     def expected(self, params: CategoricalParams, counts: np.ndarray) -> LookupStatistics:
-        stats = zero_tables(1, sum(self._levels()), len(counts))
-        stats.table[0, :, : len(counts)] = (counts[:, None] * params.probabilities).T
-        return LookupStatistics(stats.table[0])
+        return self._table().expected(counts * params.probabilities.T, counts)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -134,7 +128,7 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         dead: np.ndarray,
         held: frozenset[str],
     ) -> Maximized:
-        sums = stats.table[:, : len(counts)].T
+        sums = self._table().histograms(stats, len(counts)).T
         expected = sums + (self.prior - 1)
         columns = []
         for of_column, old in zip(self._split(expected), self._split(about.probabilities), strict=True):

@@ -6,14 +6,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from fastem.families._domain import check_counts, log_factorial
-from fastem.families._lookup import (
-    LookupStatistics,
-    TotalLookupKernel,
-    lookup_scratch,
-    prepare_lookup,
-    table_bytes,
-    zero_tables,
-)
+from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
 from fastem.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["DirichletMultinomial"]
@@ -91,16 +84,19 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
     def _n_values(self) -> int:
         return int(self.largest or 0) + 1
 
+    def _table(self, n_features: int) -> Table:
+        return table_of((self._n_values(),) * n_features, self._n_values())
+
     # --- statistics ---------------------------------------------------------------------------
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
-        return zero_tables(lanes, (n_features + 1) * self._n_values(), n_components)
+        return self._table(n_features).zeros(lanes, n_components)
 
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
-        return table_bytes((n_features + 1) * self._n_values(), n_components)
+        return self._table(n_features).bytes(n_components)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return lookup_scratch(tile_rows)
+        return self._table(n_features).scratch(tile_rows)
 
     def prepare(
         self,
@@ -114,13 +110,12 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         alphas = params.concentrations[:, :, None]
         sums = params.concentrations.sum(axis=1)[:, None, None]
         parts = np.concatenate([_log_rising(alphas, x), -_log_rising(sums, x)], axis=1)
-        sizes = [self._n_values()] * parts.shape[1]
-        return prepare_lookup(TotalLookupKernel, parts.reshape(len(alphas), -1).T, sizes, log_weights, dtype)
+        table = self._table(params.concentrations.shape[1])
+        return prepare_lookup(table, parts.reshape(len(alphas), -1).T, log_weights, dtype)
 
     def expected(self, params: DirichletMultinomialParams, counts: np.ndarray) -> LookupStatistics:
         """As of rows that have the data's mean sum and the beta-binomial law of each column."""
         k, d = params.concentrations.shape
-        stats = zero_tables(1, (d + 1) * self._n_values(), k)
         n = int(self.n_trials or 0)
         x = np.arange(self._n_values(), dtype=np.float64)
         alphas = params.concentrations[:, :, None]
@@ -131,8 +126,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         density = np.exp(np.where(x <= n, logs, -np.inf))
         totals = np.tile(x == n, (k, 1, 1)).astype(np.float64)
         parts = counts[:, None, None] * np.concatenate([density, totals], axis=1)
-        stats.table[0, :, :k] = parts.reshape(k, -1).T
-        return LookupStatistics(stats.table[0])
+        return self._table(d).expected(parts.reshape(k, -1).T, counts)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -148,7 +142,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         held: frozenset[str],
     ) -> Maximized:
         k, d = about.concentrations.shape
-        histograms = stats.table[:, :k].T.reshape(k, d + 1, -1)
+        histograms = self._table(d).histograms(stats, k).T.reshape(k, d + 1, -1)
         # weight of counts above each value: log-rising factorials are sums of log(alpha + x) over them
         above = histograms.sum(axis=2, keepdims=True) - np.cumsum(histograms, axis=2)
         above = np.maximum(above, 0)

@@ -6,14 +6,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from fastem.families._domain import check_counts
-from fastem.families._lookup import (
-    LookupKernel,
-    LookupStatistics,
-    lookup_scratch,
-    prepare_lookup,
-    table_bytes,
-    zero_tables,
-)
+from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
 from fastem.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["NegativeBinomial"]
@@ -74,16 +67,19 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     def _n_values(self) -> int:
         return int(self.largest or 0) + 1
 
+    def _table(self, n_features: int) -> Table:
+        return table_of((self._n_values(),) * n_features)
+
     # --- statistics ---------------------------------------------------------------------------
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> LookupStatistics:
-        return zero_tables(lanes, n_features * self._n_values(), n_components)
+        return self._table(n_features).zeros(lanes, n_components)
 
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
-        return table_bytes(n_features * self._n_values(), n_components)
+        return self._table(n_features).bytes(n_components)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return lookup_scratch(tile_rows)
+        return self._table(n_features).scratch(tile_rows)
 
     def log_table(self, params: NegativeBinomialParams) -> np.ndarray:
         """Log-probabilities of all counts, shape (K, d, values)."""
@@ -103,15 +99,12 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         missing: bool,
     ) -> Prepared:
         k, d = params.means.shape
-        table = self.log_table(params).reshape(k, -1).T
-        return prepare_lookup(LookupKernel, table, [self._n_values()] * d, log_weights, dtype)
+        return prepare_lookup(self._table(d), self.log_table(params).reshape(k, -1).T, log_weights, dtype)
 
     def expected(self, params: NegativeBinomialParams, counts: np.ndarray) -> LookupStatistics:
         k, d = params.means.shape
-        stats = zero_tables(1, d * self._n_values(), k)
         density = np.exp(self.log_table(params)).reshape(k, -1)
-        stats.table[0, :, :k] = (counts[:, None] * density).T
-        return LookupStatistics(stats.table[0])
+        return self._table(d).expected(counts * density.T, counts)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -128,7 +121,7 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         held: frozenset[str],
     ) -> Maximized:
         k, d = about.means.shape
-        histograms = stats.table[:, :k].T.reshape(k, d, -1)
+        histograms = self._table(d).histograms(stats, k).T.reshape(k, d, -1)
         cells = histograms.sum(axis=2)
         seen = cells > 1e-12 * counts.sum()
         sums = histograms @ np.arange(histograms.shape[2])
