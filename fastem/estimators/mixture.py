@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastem.em import Data
 from fastem.estimators._checks import check_number
 from fastem.estimators._mixture import BaseMixture
-from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentTDiag, StudentTFull
+from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
 from fastem.sources import is_frame, open_source
@@ -381,16 +381,7 @@ class LatentClass(Mixture):
     """
 
 
-def _student_t(
-    covariance_type: str = "full", dofs: float | None = None, shared_dofs: bool = False, reg_covar: float = 1e-6
-) -> Family[Any, Any]:
-    kinds = {"full": StudentTFull, "diag": StudentTDiag}
-    if covariance_type not in kinds:
-        raise ValueError(f"covariance_type must be one of {', '.join(kinds)}, not {covariance_type!r}.")
-    return kinds[covariance_type](dofs, shared_dofs, reg_covar)
-
-
-@_with_settings_of(_student_t)
+@_with_settings_of(StudentT)
 class StudentTMixture(Mixture):
     """Mixture of multivariate t distributions: `Mixture` of `fastem.families.StudentT`.
 

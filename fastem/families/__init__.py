@@ -4,6 +4,7 @@ from typing import Any
 
 from fastem.families._gaussian import GaussianFamily
 from fastem.families._prior import GaussianPrior
+from fastem.families._student import StudentFamily
 from fastem.families.beta import Beta
 from fastem.families.binomial import Bernoulli, Binomial
 from fastem.families.categorical import Categorical
@@ -23,13 +24,14 @@ from fastem.families.noise import Noise
 from fastem.families.poisson import Poisson
 from fastem.families.poisson_regression import PoissonRegression
 from fastem.families.product import Product
-from fastem.families.student_t import StudentT, StudentTDiag, StudentTFull
+from fastem.families.student_t_diag import StudentTDiag
+from fastem.families.student_t_full import StudentTFull
 from fastem.families.von_mises_fisher import VonMisesFisher
 from fastem.families.weibull import Weibull
 
 __all__ = [
-    "GAUSSIANS", "Bernoulli", "Beta", "Binomial", "Categorical", "DirichletMultinomial", "Exponential", "Gamma",
-    "Gaussian", "GaussianDiag", "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied",
+    "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "Categorical", "DirichletMultinomial", "Exponential",
+    "Gamma", "Gaussian", "GaussianDiag", "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied",
     "LinearRegression", "LogNormal", "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson",
     "PoissonRegression", "Product", "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
 ]  # fmt: skip
@@ -40,6 +42,8 @@ GAUSSIANS: dict[str, type[GaussianFamily]] = {
     "diag": GaussianDiag,
     "spherical": GaussianSpherical,
 }
+
+STUDENTS: dict[str, type[StudentFamily]] = {"full": StudentTFull, "diag": StudentTDiag}
 
 
 def Gaussian(  # it makes a family, as a class does
@@ -70,3 +74,34 @@ def Gaussian(  # it makes a family, as a class does
     if covariance_type not in GAUSSIANS:
         raise ValueError(f"covariance_type must be one of {', '.join(GAUSSIANS)}, not {covariance_type!r}.")
     return GAUSSIANS[covariance_type](reg_covar, prior)
+
+
+def StudentT(  # it makes a family, as a class does
+    covariance_type: str = "full", dofs: float | None = None, shared_dofs: bool = False, reg_covar: float = 1e-6
+) -> StudentFamily:
+    """Multivariate t distributions.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'diag'}, default='full'
+        Scale matrices, or a scale of each column.
+    dofs : float, optional
+        Degrees of freedom of all components; default: estimated.
+    shared_dofs : bool, default=False
+        Whether estimated degrees of freedom are the same in all components.
+    reg_covar : float, default=1e-6
+        Added to the diagonal of the scale matrices, relative to each column's variance.
+
+    Returns
+    -------
+    family : StudentTFull or StudentTDiag
+
+    Examples
+    --------
+    >>> from fastem.families import StudentT
+    >>> StudentT("diag", dofs=4)
+    StudentTDiag(dofs=4)
+    """
+    if covariance_type not in STUDENTS:
+        raise ValueError(f"covariance_type must be one of {', '.join(STUDENTS)}, not {covariance_type!r}.")
+    return STUDENTS[covariance_type](dofs, shared_dofs, reg_covar)

@@ -1,0 +1,122 @@
+"""Multivariate t distributions with a scale matrix in each component."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._conditional import add_conditional, distances, divide
+from fastem.families._student import (
+    StudentFamily,
+    StudentParams,
+    densities,
+    divide_scratch,
+    incomplete_densities,
+    incomplete_weigh,
+    lay_out,
+    weigh,
+)
+from fastem.families._triangular import add_triangular, triangular_log_density
+from fastem.families.gaussian_full import GaussianFull
+from fastem.simd import lanes, load, store
+from fastem.tiles import n_points
+
+__all__ = ["StudentTFull"]
+
+
+class FullStudentKernel(NamedTuple):
+    """Parameters of Gaussians with constants 0, three tables (K, d + 1), inverse degrees of freedom (K,)."""
+
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    factors: np.ndarray
+    log_norms: np.ndarray
+    halves: np.ndarray
+    logs: np.ndarray
+    inverse: np.ndarray
+
+
+class FullStudentIncomplete(NamedTuple):
+    """The same for rows with missing cells."""
+
+    means: np.ndarray
+    means_low: np.ndarray
+    centres: np.ndarray
+    centres_low: np.ndarray
+    constants: np.ndarray
+    factors: np.ndarray
+    lane_means: np.ndarray
+    lane_means_low: np.ndarray
+    lane_precisions: np.ndarray
+    places: np.ndarray
+    log_norms: np.ndarray
+    halves: np.ndarray
+    logs: np.ndarray
+    inverse: np.ndarray
+
+
+@implements(log_density, FullStudentKernel)
+def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    factors = params.factors
+    triangular_log_density(tile, params, factors, factors.shape[1], out, scratch)
+    for k in range(out.shape[0]):
+        densities(params, k, out)
+
+
+@implements(add_statistics, FullStudentKernel)
+def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    n_components = resp.shape[0]
+    factors = params.factors
+    stride = stats.second.shape[2]
+    at = lane * n_components * stride
+    q, weighted, _, _, rest = divide_scratch(scratch, n_components, n_points(tile))
+    triangular_log_density(tile, params, factors, factors.shape[1], q, rest)
+    for k in range(n_components):
+        weigh(params, k, q, resp, weighted, stats, lane)
+    add_triangular(tile, weighted, counts, params, stats.first, stats.second, at, stride, lane, rest)
+
+
+@njit(error_model="numpy")
+def _distances(tile, params, out, rest):  # type: ignore[no-untyped-def]
+    """Half the squared distances, negative; what is to be added to log-densities (K, m); missing cells (m,)."""
+    distances(tile, params, params.factors, params.factors.shape[1], out, rest)
+    _, _, adds, holes, _, _, _, _, _, _ = divide(rest, out.shape[0], tile.shape[0], n_points(tile))
+    return adds, holes
+
+
+@implements(log_density, FullStudentIncomplete)
+def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    m = n_points(tile)
+    _, _, laid, _, rest = divide_scratch(scratch, out.shape[0], m)
+    adds, holes = _distances(tile, params, out, rest)
+    for k in range(out.shape[0]):
+        lay_out(params, k, holes, laid)
+        incomplete_densities(params, k, laid, out)
+        for b in range(0, m, lanes(tile)):
+            store(out, k * m + b, load(out, k * m + b) + load(adds, k * m + b))
+
+
+@implements(add_statistics, FullStudentIncomplete)
+def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    n_components = resp.shape[0]
+    stride = stats.second.shape[2]
+    at = lane * n_components * stride
+    q, weighted, laid, _, rest = divide_scratch(scratch, n_components, n_points(tile))
+    _, holes = _distances(tile, params, q, rest)
+    for k in range(n_components):
+        lay_out(params, k, holes, laid)
+        incomplete_weigh(params, k, laid, q, resp, weighted, stats, lane)
+    add_conditional(tile, weighted, resp, counts, params, stats.first, stats.second, at, stride, lane, rest)
+
+
+class StudentTFull(StudentFamily):
+    __doc__ = (StudentFamily.__doc__ or "") + "\n\nEach component has a scale matrix of its own."
+    gaussian = GaussianFull
+
+    def _kernel(self, gaussians: Any, params: StudentParams, tables: tuple[np.ndarray, ...]) -> Any:
+        kind: Any = FullStudentIncomplete if hasattr(gaussians, "places") else FullStudentKernel
+        return kind(*gaussians, *tables)
