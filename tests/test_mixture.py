@@ -593,3 +593,20 @@ def test_fixed_densities_of_functions_and_models_in_files(tmp_path):
         FixedMixture([lambda rows: rows]).fit(X)
     with pytest.raises(NotImplementedError, match="functions"):
         fit.save(tmp_path / "m")
+
+
+def test_draws_from_fixed_densities():
+    X = _blobs(500)[0]
+    model = GaussianMixture(2, random_state=0).fit(X)
+    components = [stats.multivariate_normal([9, 9]), model, lambda rows: np.full(len(rows), -8.0)]
+    fit = FixedMixture(components[:2], random_state=0, weights_init=[0.3, 0.7]).fit(
+        np.append(X, [[9, 9]] * 200, axis=0)
+    )
+    rows, labels = fit.sample(20_000)
+    np.testing.assert_allclose(np.bincount(labels) / len(labels), fit.weights_, atol=0.01)
+    np.testing.assert_allclose(rows[labels == 0].mean(axis=0), [9, 9], atol=0.05)
+    np.testing.assert_allclose(rows[labels == 1].mean(axis=0), X.mean(axis=0), atol=0.2)
+    counts = FixedMixture([stats.poisson(2), stats.poisson(9)], random_state=0).fit(np.arange(12.0)[:, None])
+    assert counts.sample(5)[0].shape == (5, 1)
+    with pytest.raises(TypeError, match="Component 2 has no method to draw"):
+        FixedMixture(components, random_state=0).fit(X + 50).sample(9)

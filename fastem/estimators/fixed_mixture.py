@@ -1,5 +1,6 @@
 """Mixtures of known densities: only the weights are estimated."""
 
+import copy
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from fastem.cluster import make_data
 from fastem.em import accumulate
@@ -33,8 +36,8 @@ class FixedMixture(FittedMixture):
     ----------
     components : sequence
         Of each component a function of rows (n, d) that returns log-densities (n,), or an object
-        with such a method `logpdf` (as of scipy.stats) or `score_samples` (as of this library and
-        scikit-learn).
+        with such a method `logpdf` or `logpmf` (as of scipy.stats) or `score_samples` (as of this
+        library and scikit-learn).
     tol : float, default=1e-6
         The fit has converged when the optimality gap is smaller.
     max_iter : int, default=10000
@@ -175,8 +178,32 @@ class FixedMixture(FittedMixture):
         raise NotImplementedError("Densities that are given do not tell what is missing.")
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Densities that are given cannot be drawn from."""
-        raise NotImplementedError("Densities that are given cannot be drawn from.")
+        """Draw rows from the mixture, if each component that has weight can be drawn from.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Sorted by component.
+        y : ndarray of shape (n_samples,)
+            The component of each row.
+
+        Raises
+        ------
+        TypeError
+            If a component has neither a method `rvs` (as of scipy.stats) nor `sample` (as of this
+            library and scikit-learn).
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, not {n_samples}.")
+        rng = check_random_state(self.random_state)
+        counts = rng.multinomial(n_samples, self.weights_)
+        draws = [_draw(self.components[k], k, int(n), rng) for k, n in enumerate(counts) if n]
+        return np.vstack(draws), np.repeat(np.arange(len(counts)), counts)
 
 
 class _DensitySource(Source):
@@ -205,10 +232,21 @@ class _DensitySource(Source):
 
 
 def _log_density(component: Any, rows: np.ndarray, k: int) -> np.ndarray:
-    function = getattr(component, "logpdf", getattr(component, "score_samples", component))
+    names = ("logpdf", "logpmf", "score_samples")
+    function = next((getattr(component, name) for name in names if hasattr(component, name)), component)
     values = np.asarray(function(rows), dtype=np.float64)
     if values.shape == (len(rows), 1):
         values = values[:, 0]
     if values.shape != (len(rows),) or np.isnan(values).any():
         raise ValueError(f"Component {k} must give log-densities of shape (n,) without NaN, not {values.shape}.")
     return values
+
+
+def _draw(component: Any, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+    if hasattr(component, "rvs"):
+        return np.reshape(component.rvs(size=n, random_state=rng), (n, -1))
+    if hasattr(component, "sample"):
+        model = copy.copy(component)
+        model.random_state = rng
+        return np.asarray(model.sample(n)[0])
+    raise TypeError(f"Component {k} has no method to draw from it: neither rvs nor sample.")
