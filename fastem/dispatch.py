@@ -49,7 +49,8 @@ def add_statistics(
 ) -> None:
     """Verb: add the statistics of a tile, weighted by ``resp[k, b]``, to lane `lane` of `stats`.
 
-    ``counts[k]`` is the sum of ``resp[k]``: a component without any can be passed over.
+    ``counts[k]`` is the sum of ``resp[k]``: a component without any can be passed over. The scratch
+    is as `log_density` left it, which has just met the same tile.
     """
     _kernels[add_statistics, type(params)](tile, resp, counts, params, stats, lane, scratch)
 

@@ -158,7 +158,7 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """Numbers of scratch space that the kernels need for a tile.
 
         They are zeros at first, and nobody else writes to them: kernels may keep there what stays
-        true during a pass.
+        true during a pass, and `add_statistics` finds what `log_density` made of the same tile.
         """
         return 0
 

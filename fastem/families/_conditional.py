@@ -127,15 +127,15 @@ def conditional_log_density(tile, params, factors, stride, out, scratch):  # typ
 def distances(tile, params, factors, stride, out, scratch):  # type: ignore[no-untyped-def]
     """Half the squared distances from all components, negative.
 
-    Leaves in the scratch what missing cells add to log-densities, their numbers in each point and
-    in all, and as its last number one more than that of the tile's groups.
+    Leaves in the scratch what missing cells add to log-densities, their numbers in each point, and
+    as its last two numbers that in all points and that of the tile's groups.
     """
     d = tile.shape[0]
     m = n_points(tile)
     n_components = out.shape[0]
     z, fillings, adds, holes, groups, lists, cells, _, _, slots = divide(scratch, n_components, d, m)
     n_groups = _group_points(tile, holes, groups, lists)
-    scratch[-1] = n_groups + 1
+    scratch[-1] = n_groups
     for first in range(0, n_components, BLOCK):
         last = min(first + BLOCK, n_components)
         at = first * d * m if _is_kept(n_components, d, m) else 0
@@ -159,13 +159,10 @@ def add_conditional(tile, weighted, resp, counts, params, first, second, at, str
     d = tile.shape[0]
     m = n_points(tile)
     n_components = resp.shape[0]
-    z, fillings, adds, holes, groups, lists, cells, turned, weights, slots = divide(scratch, n_components, d, m)
-    n_groups = int(scratch[-1]) - 1
+    z, fillings, adds, _, groups, lists, cells, turned, weights, slots = divide(scratch, n_components, d, m)
     n_cells = int(scratch[-2])
-    is_kept = n_groups >= 0 and _is_kept(n_components, d, m)
-    if n_groups < 0:
-        n_groups = _group_points(tile, holes, groups, lists)
-    scratch[-1] = 0.0
+    n_groups = int(scratch[-1])
+    is_kept = _is_kept(n_components, d, m)
     flat = second.reshape(-1)
     for begin in range(0, n_components, BLOCK):
         end = min(begin + BLOCK, n_components)

@@ -80,7 +80,6 @@ def _positive_log_density(tile, params, out, scratch):  # type: ignore[no-untype
 
 @implements(add_statistics, PositiveKernel)
 def _add_positive(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    _expand_positive(tile, scratch)
     add_sums(scratch, 3 * tile.shape[0], resp, counts, stats.sums, lane)
 
 
@@ -92,7 +91,6 @@ def _unit_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-de
 
 @implements(add_statistics, UnitKernel)
 def _add_unit(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    _expand_unit(tile, scratch)
     add_sums(scratch, 3 * tile.shape[0], resp, counts, stats.sums, lane)
 
 

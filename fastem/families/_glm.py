@@ -85,7 +85,9 @@ def _poisson_log_density(tile, params, out, scratch):  # type: ignore[no-untyped
         for b in range(0, m, lanes(tile)):
             y = load(tile, (tile.shape[0] - 1) * m + b)
             eta = _keep_within(_predictors(tile, params, k, b), 79.0)
-            value = weight + (y * eta - exp(eta))
+            mean = exp(eta)
+            store(scratch, k * m + b, mean)
+            value = weight + (y * eta - mean)
             store(out, k * m + b, where_greater(y, fill(y, 0.0) - huge(y), value, weight))
 
 
@@ -97,7 +99,7 @@ def _add_poisson(tile, resp, counts, params, stats, lane, scratch):  # type: ign
         for b in range(0, m, lanes(tile)):
             y = load(tile, (tile.shape[0] - 1) * m + b)
             zero = fill(y, 0.0)
-            mean = exp(_keep_within(_predictors(tile, params, k, b), 79.0))
+            mean = load(scratch, k * m + b)
             r = where_greater(y, zero - huge(y), load(resp, k * m + b), zero)
             store(scratch, k * m + b, r * mean)
             store(scratch, k_m + k * m + b, r * (where_greater(y, zero - huge(y), y, zero) - mean))
@@ -113,8 +115,10 @@ def _logistic_log_density(tile, params, out, scratch):  # type: ignore[no-untype
             y = load(tile, (tile.shape[0] - 1) * m + b)
             zero = fill(y, 0.0)
             eta = _keep_within(_predictors(tile, params, k, b), 79.0)
-            size = maximum(eta, zero - eta)
-            soft = maximum(eta, zero) + log(fill(eta, 1.0) + exp(zero - size))
+            one = fill(y, 1.0)
+            small = exp(minimum(eta, zero - eta))
+            store(scratch, k * m + b, where_greater(eta, zero, one, small) / (one + small))
+            soft = maximum(eta, zero) + log(one + small)
             store(out, k * m + b, where_greater(y, zero - huge(y), weight + (y * eta - soft), weight))
 
 
@@ -127,7 +131,7 @@ def _add_logistic(tile, resp, counts, params, stats, lane, scratch):  # type: ig
             y = load(tile, (tile.shape[0] - 1) * m + b)
             zero = fill(y, 0.0)
             one = fill(y, 1.0)
-            mean = one / (one + exp(zero - _keep_within(_predictors(tile, params, k, b), 79.0)))
+            mean = load(scratch, k * m + b)
             r = where_greater(y, zero - huge(y), load(resp, k * m + b), zero)
             store(scratch, k * m + b, r * (mean * (one - mean)))
             store(scratch, k_m + k * m + b, r * (where_greater(y, zero - huge(y), y, zero) - mean))

@@ -210,7 +210,6 @@ def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-unty
 
 @implements(add_statistics, LinearIncomplete)
 def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    _mark_missing(tile, scratch)
     size = tile.shape[0] * n_points(tile)
     one = fill(load(tile, 0), 1.0)
     for b in range(size, 2 * size, lanes(tile)):

@@ -113,7 +113,6 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
     table = stats.table
     n_lookups = params.firsts.shape[0]
     places = scratch[2 * BLOCK * m :].view(np.int64)
-    _find_places(tile, params, places)
     n_rows = table.shape[2]
     for c in range(0, resp.shape[0], BLOCK):
         turn_block(resp, c, scratch)

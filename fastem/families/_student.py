@@ -20,6 +20,7 @@ __all__ = [
     "StudentStatistics",
     "densities",
     "divide_scratch",
+    "grow",
     "incomplete_densities",
     "incomplete_weigh",
     "lay_out",
@@ -59,7 +60,9 @@ class StudentStatistics(NamedTuple):
 
 @njit(error_model="numpy")
 def divide_scratch(scratch, k, m):  # type: ignore[no-untyped-def]
-    """Room for distances and weights (K, m), what is laid out for points (3, m), missing cells (m,), and the rest."""
+    """Half the distances, negative, and ``log(1 + q / nu)`` (K, m); what is laid out for points (3, m) and their
+    numbers of missing cells (m,); the rest.
+    """
     a, b, c = k * m, 2 * k * m, (2 * k + 3) * m
     return (
         scratch[:a].reshape(k, m), scratch[a:b].reshape(k, m), scratch[b:c].reshape(3, m), scratch[c : c + m],
@@ -84,76 +87,80 @@ def _growth(minus_half_q, inverse):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _log_density(minus_half_q, inverse, log_norm, half):  # type: ignore[no-untyped-def]
-    return fma(log(_growth(minus_half_q, inverse)), fill(half, 0.0) - half, log_norm)
+def grow(params, q, logs):  # type: ignore[no-untyped-def]
+    """``log(1 + q / nu)`` of all components from ``-q / 2``."""
+    m = q.shape[1]
+    for k in range(q.shape[0]):
+        inverse = splat(params.inverse, k)
+        for b in range(k * m, (k + 1) * m, lanes(q)):
+            store(logs, b, log(_growth(load(q, b), inverse)))
 
 
 @njit(error_model="numpy")
-def _weight(minus_half_q, inverse, half, gaussian):  # type: ignore[no-untyped-def]
-    """``u = (nu + d) / (nu + q)``, with ``half = (nu + d) / 2``; 1 for Gaussians, where `gaussian` is 1 and not 0."""
-    return fma(half, inverse + inverse, gaussian) / _growth(minus_half_q, inverse)
-
-
-@njit(error_model="numpy")
-def densities(params, k, out):  # type: ignore[no-untyped-def]
-    """Log-densities from ``-q / 2``, no cell missing."""
+def densities(params, k, logs, out):  # type: ignore[no-untyped-def]
+    """Log-densities, no cell missing."""
     m = out.shape[1]
     at = k * params.log_norms.shape[1]
-    inverse = splat(params.inverse, k)
     log_norm = splat(params.log_norms, at)
-    half = splat(params.halves, at)
+    half = fill(log_norm, 0.0) - splat(params.halves, at)
     for b in range(k * m, (k + 1) * m, lanes(out)):
-        store(out, b, _log_density(load(out, b), inverse, log_norm, half))
+        store(out, b, fma(load(logs, b), half, log_norm))
 
 
 @njit(error_model="numpy")
-def incomplete_densities(params, k, laid, out):  # type: ignore[no-untyped-def]
-    """Log-densities from ``-q / 2`` and what is laid out."""
+def incomplete_densities(k, laid, logs, out):  # type: ignore[no-untyped-def]
+    """Log-densities from what is laid out."""
     m = out.shape[1]
-    inverse = splat(params.inverse, k)
+    zero = fill(load(laid, 0), 0.0)
     for b in range(0, m, lanes(out)):
-        store(out, k * m + b, _log_density(load(out, k * m + b), inverse, load(laid, b), load(laid, m + b)))
+        store(out, k * m + b, fma(load(logs, k * m + b), zero - load(laid, m + b), load(laid, b)))
 
 
 @njit(error_model="numpy")
-def weigh(params, k, q, resp, weighted, stats, lane):  # type: ignore[no-untyped-def]
-    """Weights ``r u`` of points from ``-q / 2``, no cell missing, and the sums of r u and of r E log u."""
+def weigh(params, k, q, logs, resp, stats, lane):  # type: ignore[no-untyped-def]
+    """Weights ``r u`` of points in place of ``-q / 2``, no cell missing, and the sums of r u and of r E log u.
+
+    ``u = (nu + d) / (nu + q)``, with the numerator twice `half`; 1 for Gaussians.
+    """
     m = resp.shape[1]
     at = k * params.log_norms.shape[1]
     inverse = splat(params.inverse, k)
-    half = splat(params.halves, at)
-    shift = splat(params.logs, at)
-    gaussian = fill(inverse, 0.0 if params.inverse[k] > 0.0 else 1.0)
+    rise = _rise(params, k, inverse, splat(params.halves, at))
+    shift = log(rise) + splat(params.logs, at)
     s = fill(inverse, 0.0)
-    logs = s
+    expected = s
     for b in range(k * m, (k + 1) * m, lanes(resp)):
         r = load(resp, b)
-        u = _weight(load(q, b), inverse, half, gaussian)
-        y = r * u
-        store(weighted, b, y)
+        y = r * (rise / _growth(load(q, b), inverse))
+        store(q, b, y)
         s = s + y
-        logs = fma(r, log(u) + shift, logs)
+        expected = fma(r, shift - load(logs, b), expected)
     stats.scales[lane, k] += total(s)
-    stats.logs[lane, k] += total(logs)
+    stats.logs[lane, k] += total(expected)
 
 
 @njit(error_model="numpy")
-def incomplete_weigh(params, k, laid, q, resp, weighted, stats, lane):  # type: ignore[no-untyped-def]
+def incomplete_weigh(params, k, laid, q, logs, resp, stats, lane):  # type: ignore[no-untyped-def]
     """The same with what is laid out."""
     m = resp.shape[1]
     inverse = splat(params.inverse, k)
-    gaussian = fill(inverse, 0.0 if params.inverse[k] > 0.0 else 1.0)
     s = fill(inverse, 0.0)
-    logs = s
+    expected = s
     for b in range(0, m, lanes(resp)):
         r = load(resp, k * m + b)
-        u = _weight(load(q, k * m + b), inverse, load(laid, m + b), gaussian)
-        y = r * u
-        store(weighted, k * m + b, y)
+        rise = _rise(params, k, inverse, load(laid, m + b))
+        y = r * (rise / _growth(load(q, k * m + b), inverse))
+        store(q, k * m + b, y)
         s = s + y
-        logs = fma(r, log(u) + load(laid, 2 * m + b), logs)
+        expected = fma(r, (log(rise) + load(laid, 2 * m + b)) - load(logs, k * m + b), expected)
     stats.scales[lane, k] += total(s)
-    stats.logs[lane, k] += total(logs)
+    stats.logs[lane, k] += total(expected)
+
+
+@njit(error_model="numpy")
+def _rise(params, k, inverse, half):  # type: ignore[no-untyped-def]
+    """``(nu + d) / nu``; 1 for Gaussians, whose degrees of freedom have the inverse 0."""
+    return fma(half, inverse + inverse, fill(inverse, 0.0 if params.inverse[k] > 0.0 else 1.0))
 
 
 class StudentFamily(Family[StudentParams, StudentStatistics]):

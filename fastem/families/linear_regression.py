@@ -12,7 +12,7 @@ from fastem.families._triangular import add_triangular, moment_positions, triang
 from fastem.family import DegenerateError, Maximized, Prepared
 from fastem.simd import fill, fma, huge, lanes, load, minimum, splat, store, total, where_greater
 from fastem.statistics import zeros
-from fastem.tiles import n_points
+from fastem.tiles import is_complete, n_points
 
 __all__ = ["LinearRegression"]
 
@@ -75,12 +75,15 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
     d = tile.shape[0]
     m = n_points(tile)
     n_components = resp.shape[0]
-    filled = scratch[: d * m].reshape(d, m)
-    weighted = scratch[d * m : (d + n_components) * m].reshape(n_components, m)
-    _fill_responses(tile, resp, filled, weighted, stats.absent, lane)
     stride = stats.second.shape[2]
     at = lane * n_components * stride
     rest = scratch[(d + n_components) * m :]
+    if is_complete(tile[d - 1 :]):
+        add_triangular(tile, resp, counts, params, stats.first, stats.second, at, stride, lane, rest)
+        return
+    filled = scratch[: d * m].reshape(d, m)
+    weighted = scratch[d * m : (d + n_components) * m].reshape(n_components, m)
+    _fill_responses(tile, resp, filled, weighted, stats.absent, lane)
     add_triangular(filled, weighted, counts, params, stats.first, stats.second, at, stride, lane, rest)
 
 

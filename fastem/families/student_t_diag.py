@@ -18,6 +18,7 @@ from fastem.families._student import (
     StudentStatistics,
     densities,
     divide_scratch,
+    grow,
     incomplete_densities,
     incomplete_weigh,
     lay_out,
@@ -65,18 +66,19 @@ class DiagStudentIncomplete(NamedTuple):
 
 @implements(log_density, DiagStudentKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    independent_log_density(tile, params, out)
+    q, logs, _, _, _ = divide_scratch(scratch, out.shape[0], n_points(tile))
+    independent_log_density(tile, params, q)
+    grow(params, q, logs)
     for k in range(out.shape[0]):
-        densities(params, k, out)
+        densities(params, k, logs, out)
 
 
 @implements(add_statistics, DiagStudentKernel)
 def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    q, weighted, _, _, _ = divide_scratch(scratch, resp.shape[0], n_points(tile))
-    independent_log_density(tile, params, q)
+    q, logs, _, _, _ = divide_scratch(scratch, resp.shape[0], n_points(tile))
     for k in range(resp.shape[0]):
-        weigh(params, k, q, resp, weighted, stats, lane)
-    add_independent(tile, weighted, counts, params, stats.first, stats.second, tile.shape[0], 1, lane)
+        weigh(params, k, q, logs, resp, stats, lane)
+    add_independent(tile, q, counts, params, stats.first, stats.second, tile.shape[0], 1, lane)
 
 
 @njit(error_model="numpy")
@@ -121,12 +123,13 @@ def _add_holes(tile, resp, k, sums, at):  # type: ignore[no-untyped-def]
 
 @implements(log_density, DiagStudentIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    _, _, laid, holes, _ = divide_scratch(scratch, out.shape[0], n_points(tile))
-    incomplete_log_density(tile, params, out)
+    q, logs, laid, holes, _ = divide_scratch(scratch, out.shape[0], n_points(tile))
+    incomplete_log_density(tile, params, q)
+    grow(params, q, logs)
     _count_missing(tile, holes)
     for k in range(out.shape[0]):
         lay_out(params, k, holes, laid)
-        incomplete_densities(params, k, laid, out)
+        incomplete_densities(k, laid, logs, out)
         _add_scales(tile, params, k, out)
 
 
@@ -134,14 +137,12 @@ def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-unty
 def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     n_components = resp.shape[0]
     d = tile.shape[0]
-    q, weighted, laid, holes, _ = divide_scratch(scratch, n_components, n_points(tile))
-    incomplete_log_density(tile, params, q)
-    _count_missing(tile, holes)
+    q, logs, laid, holes, _ = divide_scratch(scratch, n_components, n_points(tile))
     for k in range(n_components):
         lay_out(params, k, holes, laid)
-        incomplete_weigh(params, k, laid, q, resp, weighted, stats, lane)
+        incomplete_weigh(params, k, laid, q, logs, resp, stats, lane)
         _add_holes(tile, resp, k, stats.holes, (lane * n_components + k) * d)
-    add_incomplete(tile, weighted, counts, params, stats, d, 1, lane)
+    add_incomplete(tile, q, counts, params, stats, d, 1, lane)
 
 
 class StudentTDiag(StudentFamily):

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._conditional import add_conditional, distances, divide
@@ -12,6 +11,7 @@ from fastem.families._student import (
     StudentParams,
     densities,
     divide_scratch,
+    grow,
     incomplete_densities,
     incomplete_weigh,
     lay_out,
@@ -61,41 +61,34 @@ class FullStudentIncomplete(NamedTuple):
 
 @implements(log_density, FullStudentKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    factors = params.factors
-    triangular_log_density(tile, params, factors, factors.shape[1], out, scratch)
+    q, logs, _, _, rest = divide_scratch(scratch, out.shape[0], n_points(tile))
+    triangular_log_density(tile, params, params.factors, params.factors.shape[1], q, rest)
+    grow(params, q, logs)
     for k in range(out.shape[0]):
-        densities(params, k, out)
+        densities(params, k, logs, out)
 
 
 @implements(add_statistics, FullStudentKernel)
 def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     n_components = resp.shape[0]
-    factors = params.factors
     stride = stats.second.shape[2]
     at = lane * n_components * stride
-    q, weighted, _, _, rest = divide_scratch(scratch, n_components, n_points(tile))
-    triangular_log_density(tile, params, factors, factors.shape[1], q, rest)
+    q, logs, _, _, rest = divide_scratch(scratch, n_components, n_points(tile))
     for k in range(n_components):
-        weigh(params, k, q, resp, weighted, stats, lane)
-    add_triangular(tile, weighted, counts, params, stats.first, stats.second, at, stride, lane, rest)
-
-
-@njit(error_model="numpy")
-def _distances(tile, params, out, rest):  # type: ignore[no-untyped-def]
-    """Half the squared distances, negative; what is to be added to log-densities (K, m); missing cells (m,)."""
-    distances(tile, params, params.factors, params.factors.shape[1], out, rest)
-    _, _, adds, holes, _, _, _, _, _, _ = divide(rest, out.shape[0], tile.shape[0], n_points(tile))
-    return adds, holes
+        weigh(params, k, q, logs, resp, stats, lane)
+    add_triangular(tile, q, counts, params, stats.first, stats.second, at, stride, lane, rest)
 
 
 @implements(log_density, FullStudentIncomplete)
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     m = n_points(tile)
-    _, _, laid, _, rest = divide_scratch(scratch, out.shape[0], m)
-    adds, holes = _distances(tile, params, out, rest)
+    q, logs, laid, _, rest = divide_scratch(scratch, out.shape[0], m)
+    distances(tile, params, params.factors, params.factors.shape[1], q, rest)
+    grow(params, q, logs)
+    _, _, adds, holes, _, _, _, _, _, _ = divide(rest, out.shape[0], tile.shape[0], m)
     for k in range(out.shape[0]):
         lay_out(params, k, holes, laid)
-        incomplete_densities(params, k, laid, out)
+        incomplete_densities(k, laid, logs, out)
         for b in range(0, m, lanes(tile)):
             store(out, k * m + b, load(out, k * m + b) + load(adds, k * m + b))
 
@@ -105,12 +98,13 @@ def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: 
     n_components = resp.shape[0]
     stride = stats.second.shape[2]
     at = lane * n_components * stride
-    q, weighted, laid, _, rest = divide_scratch(scratch, n_components, n_points(tile))
-    _, holes = _distances(tile, params, q, rest)
+    m = n_points(tile)
+    q, logs, laid, _, rest = divide_scratch(scratch, n_components, m)
+    _, _, _, holes, _, _, _, _, _, _ = divide(rest, n_components, tile.shape[0], m)
     for k in range(n_components):
         lay_out(params, k, holes, laid)
-        incomplete_weigh(params, k, laid, q, resp, weighted, stats, lane)
-    add_conditional(tile, weighted, resp, counts, params, stats.first, stats.second, at, stride, lane, rest)
+        incomplete_weigh(params, k, laid, q, logs, resp, stats, lane)
+    add_conditional(tile, q, resp, counts, params, stats.first, stats.second, at, stride, lane, rest)
 
 
 class StudentTFull(StudentFamily):

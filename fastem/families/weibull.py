@@ -72,7 +72,6 @@ def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
 
 @implements(add_statistics, WeibullKernel)
 def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    _logarithms(tile, scratch)
     d = tile.shape[0]
     w = lanes(tile)
     m = n_points(tile)

@@ -157,11 +157,11 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
             for t in range((lane - span[0]) % n_lanes, n_tiles, n_lanes):
                 if not fill_tile(rows, weights, t * m, tile, tile_weights):
                     continue
+                log_density(tile, params, resp, scratch)
                 log_likelihood = 0.0
                 if given.shape[0] > 0:
                     _fill_given(given, weights, t * m, resp, tile_weights)
                 else:
-                    log_density(tile, params, resp, scratch)
                     if allowed.shape[0] > 0:
                         _forbid(allowed, t * m, resp)
                     log_likelihood = _normalise(resp, tile_weights)
