@@ -24,8 +24,8 @@ from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
     "BLOCK", "add_totals", "add_wide", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load",
-    "load_block", "mantissa", "maximum", "minimum", "power_of_two", "splat", "splat_block", "store", "store_places",
-    "total", "transpose", "where_greater",
+    "load_block", "mantissa", "maximum", "minimum", "power_of_two", "prefetch", "splat", "splat_block", "store",
+    "store_places", "total", "transpose", "where_greater",
 ]  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
+_LINE_BYTES = 64
 _INT32 = ir.IntType(32)
 
 
@@ -123,6 +124,10 @@ def store_places(array: np.ndarray, index: int, value: np.ndarray, step: int, fi
     array.reshape(-1)[index : index + len(value)] = first + step * value.astype(np.int64)
 
 
+def prefetch(array: np.ndarray, index: int, count: int) -> None:
+    """Ask for so many numbers, from a flat index on, to be brought into the caches; past the end is no error."""
+
+
 def splat(array: np.ndarray, index: int) -> np.ndarray:
     """The number at a flat index, in every lane."""
     return np.full(lanes(array), np.ravel(array)[index])
@@ -200,6 +205,11 @@ def _type_store_places(
     known = isinstance(array, types.Array) and array.layout == "C" and array.dtype == types.int64
     whole = all(isinstance(t, types.Integer) for t in (index, step, first))
     return types.void if known and whole and isinstance(value, Vector) else None
+
+
+def _type_prefetch(array: types.Type, index: types.Type, count: types.Type) -> types.Type | None:
+    whole = isinstance(index, types.Integer) and isinstance(count, types.Integer)
+    return types.void if _vector_of(array) and whole else None
 
 
 def _type_fill(like: types.Type, value: types.Type) -> types.Type | None:
@@ -280,6 +290,24 @@ def _store_places(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     step, first = (_broadcast(builder, whole, context.cast(builder, args[i], sig.args[i], types.int64)) for i in (3, 4))
     places = builder.add(builder.mul(places, step), first)
     builder.store(places, _vector_pointer(context, builder, sig, args, whole)).align = 8
+    return context.get_dummy_value()
+
+
+@_compiled(prefetch, _type_prefetch, types.Array, types.Integer, types.Integer)
+def _prefetch(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    byte = ir.IntType(8).as_pointer()
+    first = builder.bitcast(builder.gep(data, [context.cast(builder, args[1], sig.args[1], types.intp)]), byte)
+    function = builder.module.declare_intrinsic(
+        "llvm.prefetch", (byte,), ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
+    )
+    count = context.cast(builder, args[2], sig.args[2], types.intp)
+    per_line = count.type(_LINE_BYTES * 8 // sig.args[0].dtype.bitwidth)
+    n_lines = builder.sdiv(builder.add(count, builder.sub(per_line, count.type(1))), per_line)
+    with cgutils.for_range(builder, n_lines) as loop:
+        line = builder.gep(first, [builder.mul(loop.index, loop.index.type(_LINE_BYTES))])
+        # to be read, into the second cache, as data
+        builder.call(function, [line, _INT32(0), _INT32(2), _INT32(1)])
     return context.get_dummy_value()
 
 

@@ -133,6 +133,21 @@ def test_totals_of_several_vectors(dtype):
 
 
 @njit
+def _ask_for(x, index, count):
+    simd.prefetch(x, index, count)
+    return simd.total(simd.load(x, 0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("index", "count"), [(0, 64), (3, 1), (60, 10_000), (2**40, 16), (5, 0)])
+def test_prefetch_changes_nothing(dtype, index, count):
+    x = np.arange(64, dtype=dtype)
+    before = x.copy()
+    assert _ask_for(x, index, count) == x[: simd.VECTOR_BYTES // x.itemsize].sum()
+    np.testing.assert_array_equal(x, before)
+
+
+@njit
 def _places(x, out):
     for i in range(0, x.shape[0], simd.lanes(x)):
         simd.store_places(out, i, simd.load(x, i), 8, 100)

@@ -13,7 +13,7 @@ from fastem.family import Family, Maximized
 from fastem.memory import aligned_zeros
 from fastem.nesting import flat, nested
 from fastem.pace import Pace
-from fastem.simd import claim, fill, fma, lanes, load, maximum, store, total
+from fastem.simd import claim, fill, fma, lanes, load, maximum, prefetch, store, total
 from fastem.statistics import add_lanes, are_finite, zeros
 from fastem.threads import choose
 from fastem.tiles import fill_tile, n_lanes, n_points, tile_rows
@@ -63,16 +63,19 @@ class Output(NamedTuple):
 
 
 @njit(error_model="numpy")
-def _normalise(resp, tile_weights):  # type: ignore[no-untyped-def]
+def _normalise(resp, tile_weights, rows, ahead):  # type: ignore[no-untyped-def]
     """Weighted responsibilities from log-densities, in place.
 
-    Returns the weighted sum of ``log sum_k exp``.
+    Returns the weighted sum of ``log sum_k exp``. As this needs no memory, the rows from `ahead` on
+    are asked for meanwhile, a tile of them.
     """
     n_components = resp.shape[0]
     w = lanes(resp)
     m = n_points(resp)
+    count = w * rows.shape[1] if ahead < rows.shape[0] else 0
     log_likelihood = fill(load(resp, 0), 0.0)
     for b in range(0, m, w):
+        prefetch(rows, (ahead + b) * rows.shape[1], count)
         top = load(resp, b)
         for k in range(1, n_components):
             top = maximum(top, load(resp, k * m + b))
@@ -164,7 +167,7 @@ def _make_accumulate(key: str) -> Callable[..., Any]:
                 else:
                     if allowed.shape[0] > 0:
                         _forbid(allowed, t * m, resp)
-                    log_likelihood = _normalise(resp, tile_weights)
+                    log_likelihood = _normalise(resp, tile_weights, rows, (t + n_lanes) * m)
                 _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane)
                 add_statistics(tile, resp, counts, params, family_stats, lane, scratch)
             lane = claim(work.next)
@@ -194,7 +197,7 @@ def _make_infer(key: str) -> Callable[..., Any]:
             if out.log_prob.shape[0] > 0:
                 _write_log_prob(resp, offset[0], out.log_prob, first, count)
             if out.resp.shape[0] > 0:
-                _normalise(resp, tile_weights)
+                _normalise(resp, tile_weights, rows, (t + work.counts.shape[0]) * m)
                 _write_resp(resp, out.resp, first, count)
             t = claim(work.next)
 
