@@ -1,6 +1,7 @@
 """Mixtures of known densities: only the weights are estimated."""
 
 import copy
+import inspect
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -237,16 +238,24 @@ def _log_density(component: Any, rows: np.ndarray, k: int) -> np.ndarray:
     values = np.asarray(function(rows), dtype=np.float64)
     if values.shape == (len(rows), 1):
         values = values[:, 0]
-    if values.shape != (len(rows),) or np.isnan(values).any():
-        raise ValueError(f"Component {k} must give log-densities of shape (n,) without NaN, not {values.shape}.")
+    if values.shape != (len(rows),) or not (values < np.inf).all():
+        raise ValueError(
+            f"Component {k} must give log-densities of shape (n,), finite or -inf, but gave {values.shape}."
+        )
     return values
 
 
 def _draw(component: Any, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
     if hasattr(component, "rvs"):
-        return np.reshape(component.rvs(size=n, random_state=rng), (n, -1))
-    if hasattr(component, "sample"):
+        draws = component.rvs(size=n, random_state=rng)
+    elif not hasattr(component, "sample"):
+        raise TypeError(f"Component {k} has no method to draw from it: neither rvs nor sample.")
+    elif "random_state" in (known := inspect.signature(component.sample).parameters):
+        draws = component.sample(n, random_state=rng)
+    elif "rng" in known:
+        draws = component.sample(n, rng=np.random.default_rng(rng.randint(2**31)))
+    else:
         model = copy.copy(component)
         model.random_state = rng
-        return np.asarray(model.sample(n)[0])
-    raise TypeError(f"Component {k} has no method to draw from it: neither rvs nor sample.")
+        draws = model.sample(n)
+    return np.reshape(draws[0] if isinstance(draws, tuple) else draws, (n, -1))
