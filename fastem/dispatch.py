@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, prange, typeof, types
+from numba import config, njit, prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
@@ -148,7 +148,8 @@ def compile_pass(make: Callable[[str], Kernel], params: Any) -> Twins:
 @cache
 def _compile_pass(make: Callable[[str], Kernel], kinds: tuple[type, ...]) -> Twins:
     names = " ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
-    share = make(f"{_digest(_sources(make, kinds))} {names}")
+    checks = "with bounds checked " if config.BOUNDSCHECK else ""
+    share = make(f"{_digest(_sources(make, kinds))} {checks}{names}")
     # Numba's cache keeps the types of all compilations of a name in one file, and can read it only
     # where all those types can be imported: a family outside this package must not get in there.
     share.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
