@@ -16,7 +16,7 @@ from fastem.allowed import Allowed
 from fastem.family import DegenerateError, Family
 from fastem.pace import Pace
 from fastem.sources import Source
-from fastem.survey import Survey, has_missing, merge, survey_rows
+from fastem.survey import Survey, has_missing, merge, survey_rows, with_weight
 from fastem.tiles import tile_rows
 
 __all__ = [
@@ -194,13 +194,16 @@ class Data:
         some.has_missing = self.has_missing
         return some
 
-    def sample_rows(self, count: int, least: int = 1) -> np.ndarray:
-        """Numbers of about `count` rows that have weight, spread evenly if `least` of those do."""
+    def sample_rows(self, count: int, least: int = 100) -> np.ndarray:
+        """Numbers of about `count` rows that have weight, spread evenly, and in chunks if `least` of those do."""
         rows = self.source.sample_rows(count)
         if not len(self.weights):
             return rows
         some = rows[self.weights[rows] > 0]
-        return some if len(some) >= least else np.flatnonzero(self.weights)[:count]
+        if len(some) >= least:
+            return some
+        every = np.flatnonzero(self.weights)
+        return np.asarray(every[np.linspace(0, len(every) - 1, min(count, len(every))).astype(np.int64)])
 
     def look(self, family: Family[Any, Any]) -> Survey:
         """What the rows hold; they are read for it the first time.
@@ -253,7 +256,7 @@ class Data:
         for first, rows, weights in self.blocks():
             # where a glance shows missing cells, kernels for complete rows need not even be compiled
             is_new = not self._is_checked and not self.has_missing
-            if is_new and has_missing(family, rows[:_GLANCE], self.first_row + first):
+            if is_new and has_missing(family, *with_weight(rows[:_GLANCE], weights, self.first_row + first)):
                 return False
             some = slice(first, first + len(rows))
             walk.add(
@@ -261,17 +264,19 @@ class Data:
                 None if given is None else given[some],
                 None if self.allowed is None else self.allowed.masks(first, len(rows)),
             )  # fmt: skip
-            if not self._is_checked and not walk.is_finite() and has_missing(family, rows, self.first_row + first):
+            if self._is_checked or walk.is_finite():
+                continue
+            if has_missing(family, *with_weight(rows, weights, self.first_row + first)):
                 return False
         return True
 
 
 def _require_room(family: Family[Any, Any], survey: Survey) -> None:
-    """Raise ValueError unless the family's tables, which kernels look up, reach all values."""
-    if family.widened(survey.highs) is not family:
+    """Raise ValueError unless the family's tables, which kernels look up, go as far as the values."""
+    if (wider := family.widened(survey.reach)) is not family:
         raise ValueError(
-            f"Input X has values up to {survey.highs.max():.0f}, for which {family!r} made no room when it met its "
-            "first rows: give it the largest that can come, as in NegativeBinomial(largest=100)."
+            f"Input X has larger values than {family!r} made room for when it met its first rows. "
+            f"To begin with, it should have been {wider!r}, or one for all that can come."
         )
 
 

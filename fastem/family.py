@@ -121,8 +121,12 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """Bind: the family itself, or a copy of it with what it needs to know of the data; raises ValueError."""
         return self
 
-    def widened(self, highs: np.ndarray) -> Self:
-        """Make room: the family itself, or one for rows with larger values `highs` (d,) than it can take."""
+    def reach(self, rows: np.ndarray) -> np.ndarray:
+        """How far tables must go for some rows, maybe none: numbers of which the largest ones count for all rows."""
+        return np.empty(0)
+
+    def widened(self, reach: np.ndarray) -> Self:
+        """Make room: the family itself, or one whose tables go as far as that."""
         return self
 
     def check(self, rows: np.ndarray, first_row: int) -> None:

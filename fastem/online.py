@@ -194,13 +194,8 @@ class Growing:
         return GrowingState(params)
 
     def advance(self, state: GrowingState, stage: int) -> GrowingState:
-        source, weights = self.data.source, self.data.weights
-        rows = source.sample_rows(self.sizes[stage])
-        if len(weights):
-            rows = rows[weights[rows] > 0]
-            if len(rows) < self.sizes[stage] // 2:  # the weight lies elsewhere
-                return state
-        sample = self.data.part(ArraySource(source.take(rows)), rows)
+        rows = self.data.sample_rows(self.sizes[stage], least=self.sizes[stage] // 2)
+        sample = self.data.part(ArraySource(self.data.source.take(rows)), rows)
         policy = DeathPolicy(self.model.n_components)
         fit = Fit(state.params)
         try:

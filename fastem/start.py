@@ -14,7 +14,7 @@ from fastem.allowed import Allowed
 from fastem.em import Data, Fit, accumulate, run
 from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
-from fastem.survey import has_missing
+from fastem.survey import has_missing, with_weight
 
 __all__ = ["EXACT_ROWS", "METHODS", "features", "from_responsibilities", "responsibilities", "sample_size", "screen"]
 
@@ -120,10 +120,16 @@ def _one_each(rows: np.ndarray, X: Rows) -> np.ndarray:
 
 
 def features(model: MixtureModel, data: Data) -> np.ndarray:
-    """What a start sees of the rows, which are in memory; missing cells hold their column's mean."""
+    """What a start sees of the rows, which are in memory.
+
+    Missing cells hold their column's mean, rows without weight are like the first one that has some.
+    """
     rows = data.source.read(0, data.source.n_rows)
-    if has_missing(model.family, rows, data.first_row):
+    if has_missing(model.family, *with_weight(rows, data.weights, data.first_row)):
         data.look(model.family)
+    if len(data.weights) and not np.all(data.weights):
+        sound = data.weights > 0
+        rows = np.where(sound[:, None], rows, rows[np.argmax(sound)])
     if model.family.starts_blind:
         return np.empty((len(rows), 0), rows.dtype)
     seen = model.family.start_features(rows)

@@ -6,22 +6,24 @@ import numpy as np
 
 from fastem.family import Family
 
-__all__ = ["Survey", "base", "has_missing", "merge", "survey_rows"]
+__all__ = ["Survey", "base", "has_missing", "merge", "survey_rows", "with_weight"]
 
 _ROWS = 16_384  # at a time, so that what is made of them stays in the caches
 
 
 class Survey(NamedTuple):
-    """What rows hold.
+    """What rows hold that have weight.
 
     Attributes
     ----------
     lows, highs : ndarray of shape (d,)
         Least and largest value of each column; infinite where it has none.
+    reach : ndarray
+        How far the family's tables must go.
     observed : ndarray of shape (d,)
         Rows with a value in each column.
     n_rows : int
-        Rows, without those of weight 0.
+        Number of rows.
     base : float
         Weighted sum of the family's `base`.
     empty : ndarray of int
@@ -30,6 +32,7 @@ class Survey(NamedTuple):
 
     lows: np.ndarray
     highs: np.ndarray
+    reach: np.ndarray
     observed: np.ndarray
     n_rows: int
     base: float
@@ -85,33 +88,48 @@ def survey_rows(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray,
         If a cell is not finite, or not a value that the family takes; it names the cell.
     """
     d = rows.shape[1]
-    found = Survey(np.full(d, np.inf), np.full(d, -np.inf), np.zeros(d), 0, 0.0, np.empty(0, np.int64))
+    none = family.reach(rows[:0])
+    found = Survey(np.full(d, np.inf), np.full(d, -np.inf), none, np.zeros(d), 0, 0.0, np.empty(0, np.int64))
     for first in range(0, len(rows), _ROWS):
-        some = rows[first : first + _ROWS]
-        missing = has_missing(family, some, first_row + first)
-        family.check(some, first_row + first)
         w = weights[first : first + _ROWS]
-        if missing:
-            empty = first_row + first + np.flatnonzero(np.isnan(some).all(axis=1))
-            found = found._replace(empty=np.append(found.empty, empty))
+        some, begin = with_weight(rows[first : first + _ROWS], w, first_row + first)
+        missing = has_missing(family, some, begin)
+        family.check(some, begin)
+        w = w[len(w) - len(some) :]
+        numbers = begin + np.arange(len(some))
         if len(w) and not np.all(w):
-            some, w = some[w > 0], w[w > 0]
+            some, numbers, w = some[w > 0], numbers[w > 0], w[w > 0]
         if len(some):
-            found = merge(found, _look(family, some, w, missing))
+            found = merge(found, _look(family, some, w, numbers, missing))
     return found
 
 
-def _look(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray, missing: bool) -> Survey:
+def with_weight(rows: np.ndarray, weights: np.ndarray, first_row: int) -> tuple[np.ndarray, int]:
+    """Rows from the first one with weight on, which also stands in place of those without, and its number.
+
+    Errors found in them name the right row. `weights` of rows beyond, or of none, may be empty.
+    """
+    weights = weights[: len(rows)]
+    if not len(weights) or np.all(weights):
+        return rows, first_row
+    begin = int(np.argmax(weights > 0)) if weights.any() else len(rows)
+    return np.where((weights[begin:] > 0)[:, None], rows[begin:], rows[begin : begin + 1]), first_row + begin
+
+
+def _look(
+    family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray, numbers: np.ndarray, missing: bool
+) -> Survey:
     observed = np.count_nonzero(~np.isnan(rows), axis=0) if missing else np.full(rows.shape[1], len(rows))
     of_rows = family.base(rows)
     total = 0.0 if of_rows is None else float(of_rows.sum() if not len(weights) else of_rows @ weights)
     return Survey(
         np.fmin.reduce(rows, axis=0, initial=np.inf),
         np.fmax.reduce(rows, axis=0, initial=-np.inf),
+        family.reach(rows),
         observed.astype(np.float64),
         len(rows),
         total,
-        np.empty(0, np.int64),
+        numbers[np.isnan(rows).all(axis=1)] if missing else numbers[:0],
     )
 
 
@@ -120,6 +138,7 @@ def merge(a: Survey, b: Survey) -> Survey:
     return Survey(
         np.minimum(a.lows, b.lows),
         np.maximum(a.highs, b.highs),
+        np.maximum(a.reach, b.reach),
         a.observed + b.observed,
         a.n_rows + b.n_rows,
         a.base + b.base,

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import minimize
 from sklearn.base import clone
+from sklearn.neighbors import KernelDensity
 
 import fastem
 from fastem import (
@@ -463,11 +464,51 @@ def test_larger_counts_than_partial_fit_has_room_for(family):
     rows = np.random.default_rng(0).poisson(3, size=(500, 2)).astype(float)
     fit = Mixture(family, 2, random_state=0).partial_fit(rows)
     before = fit.weights_
-    with pytest.raises(ValueError, match=r"up to 900, .* made no room .*largest=100"):
+    with pytest.raises(ValueError, match=r"made room for when .* should have been \w+\(largest=90\d"):
         fit.partial_fit(np.append(rows, [[900.0, 0.0]], axis=0))
     np.testing.assert_array_equal(fit.weights_, before)
     roomy = Mixture(clone(family).set_params(largest=950), 2, random_state=0).partial_fit(rows)
     assert np.isfinite(roomy.partial_fit(np.append(rows, [[900.0, 0.0]], axis=0)).log_likelihood_)
+
+
+def test_room_for_sums_is_not_asked_of_columns():
+    family = Product({(0, 1): DirichletMultinomial(largest=12), 2: Exponential()})
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.multinomial(10, [0.5, 0.5], 500), rng.exponential(1e6, 500)])
+    fit = Mixture(family, 2, random_state=0).partial_fit(rows)
+    rows[:3, :2] = [[10, 0], [0, 10], [3, 9]]
+    assert np.isfinite(fit.partial_fit(rows).log_likelihood_)
+
+
+def test_one_column_of_counts_of_a_dirichlet_multinomial():
+    fit = Mixture(DirichletMultinomial(), 2, random_state=0).fit(np.arange(20.0)[:, None])
+    np.testing.assert_allclose(fit.score_samples([[3.0], [8.0]]), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1e300])
+@pytest.mark.parametrize("family", [Gaussian(), Poisson()], ids=repr)
+@pytest.mark.parametrize("first", [0, 5000])
+def test_rows_of_weight_zero_are_deleted_from_the_start(family, value, first):
+    rng = np.random.default_rng(0)
+    rows = np.append(rng.poisson(2, (5000, 2)), rng.poisson(40, (5000, 2)), axis=0).astype(float)
+    weights = np.ones(len(rows))
+    weights[first : first + 100] = 0
+    wild = np.where(weights[:, None] == 0, value, rows)
+    make = partial(Mixture, family, 2, random_state=0)
+    fit, truth = make().fit(wild, sample_weight=weights), make().fit(rows[weights > 0])
+    np.testing.assert_allclose(fit.lower_bound_, truth.lower_bound_, rtol=1e-6)
+    np.testing.assert_allclose(np.sort(fit.weights_), np.sort(truth.weights_), rtol=1e-3)
+
+
+def test_errors_name_the_right_row_beside_rows_of_weight_zero():
+    rows, weights = np.ones((30, 2)), np.ones(30)
+    weights[:7] = 0
+    rows[9, 1] = -3
+    with pytest.raises(ValueError, match="-3 in row 9, column 1"):
+        Mixture(Poisson(), 2).fit(rows, sample_weight=weights)
+    rows[7, 0] = np.inf
+    with pytest.raises(ValueError, match="infinity, first in row 7, column 0"):
+        Mixture(Gaussian(), 2).fit(rows, sample_weight=weights)
 
 
 def test_a_warm_start_needs_the_same_levels():
@@ -608,5 +649,8 @@ def test_draws_from_fixed_densities():
     np.testing.assert_allclose(rows[labels == 1].mean(axis=0), X.mean(axis=0), atol=0.2)
     counts = FixedMixture([stats.poisson(2), stats.poisson(9)], random_state=0).fit(np.arange(12.0)[:, None])
     assert counts.sample(5)[0].shape == (5, 1)
+    kernels = KernelDensity(bandwidth=0.5).fit(X)
+    rows, _ = FixedMixture([kernels, stats.multivariate_normal([50, 50])], random_state=0).fit(X).sample(5000)
+    np.testing.assert_allclose(rows.mean(axis=0), X.mean(axis=0), atol=0.2)
     with pytest.raises(TypeError, match="Component 2 has no method to draw"):
         FixedMixture(components, random_state=0).fit(X + 50).sample(9)

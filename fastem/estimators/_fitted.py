@@ -225,7 +225,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 rows = block[start : start + size]
                 missing = has_missing(family, rows, first + start)
                 family.check(rows, first + start)
-                if family.is_surveyed and (wider := family.widened(np.fmax.reduce(rows, axis=0))) is not family:
+                if (wider := family.widened(family.reach(rows))) is not family:
                     family, walks = wider, {}
                 if missing not in walks:
                     walks[missing] = model.of(family).infer(params, self._shape(source), missing)
@@ -323,7 +323,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         data = make_data(source, weights, None, self.n_threads, needs_values=False)
         model = self._fitted_model()
         if model.family.is_surveyed:
-            model = model.of(model.family.widened(data.look(model.family).highs))
+            model = model.of(model.family.widened(data.look(model.family).reach))
         stats = accumulate(model, self._fitted(), data, self._shape(source))
         return float(stats.labels.log_likelihood), float(stats.labels.weight)
 

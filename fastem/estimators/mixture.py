@@ -202,13 +202,14 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
     def _make_model(self, data: Data) -> MixtureModel:
         family = clone(self.family).place(data.source.n_features, data.source.names)
         lows = highs = None
+        reach = np.empty(0)
         if family.is_surveyed or self.noise is not False:
             survey = data.look(family)
-            lows, highs = survey.lows, survey.highs
+            lows, highs, reach = survey.lows, survey.highs, survey.reach
         sample = data.sample_rows(_SAMPLE_ROWS)
         weights = data.weights[sample] if len(data.weights) else None
         facts = Facts(data.source.take(sample), weights, lows, highs, data.source.names)
-        bound = family.bind(facts)
+        bound = family.bind(facts).widened(reach)
         if self.noise is not False:
             bound = Noise(bound, None if self.noise is True else float(self.noise)).bind(facts)
         return self._model_of(bound)

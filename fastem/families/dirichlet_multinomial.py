@@ -64,13 +64,14 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
     # --- data ---------------------------------------------------------------------------------
 
     def bind(self, facts: Facts) -> Self:
-        assert facts.highs is not None
         mean = round(float(facts.rows.sum(axis=1).mean()))
-        largest = int(max(facts.highs.sum(), self.largest or 0))
-        return type(self)(largest, mean if self.n_trials is None else self.n_trials)
+        return type(self)(self.largest, mean if self.n_trials is None else self.n_trials)
 
-    def widened(self, highs: np.ndarray) -> Self:
-        return self if highs.sum() < self._n_values() else type(self)(int(highs.sum()), self.n_trials)
+    def reach(self, rows: np.ndarray) -> np.ndarray:
+        return rows.sum(axis=1).max(initial=0, keepdims=True)
+
+    def widened(self, reach: np.ndarray) -> Self:
+        return self if reach[0] < self._n_values() else type(self)(int(reach[0]), self.n_trials)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)
@@ -201,7 +202,8 @@ def _fit_concentrations(above: np.ndarray, totals: np.ndarray, alphas: np.ndarra
         curvature = np.minimum(-(shares / (alphas[:, None] + x)).sum(axis=1), -tiny)
         common = float((of_total / (alphas.sum() + x)).sum())
         # the Hessian is diagonal plus a constant: Sherman and Morrison
-        shift = float(np.sum(gradient / curvature)) / (1 / common + float(np.sum(1 / curvature))) if common > 0 else 0.0
+        stiffness = (1 / common if common > 0 else np.inf) + float(np.sum(1 / curvature))
+        shift = float(np.sum(gradient / curvature)) / stiffness if stiffness != 0 else 0.0
         newton = alphas - (gradient - shift) / curvature
         after = _accept(newton, best, value)
         if after is None:

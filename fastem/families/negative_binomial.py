@@ -7,7 +7,7 @@ from scipy.special import gammaln
 
 from fastem.families._domain import check_counts
 from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
-from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.family import Family, Maximized, Prepared
 
 __all__ = ["NegativeBinomial"]
 
@@ -50,13 +50,11 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
 
     # --- data ---------------------------------------------------------------------------------
 
-    def bind(self, facts: Facts) -> Self:
-        assert facts.highs is not None
-        return type(self)(int(max(facts.highs.max(), self.largest or 0, 0)))
+    def reach(self, rows: np.ndarray) -> np.ndarray:
+        return np.fmax.reduce(rows, axis=None, initial=0, keepdims=True).ravel()
 
-    def widened(self, highs: np.ndarray) -> Self:
-        most = int(np.max(highs, initial=0, where=np.isfinite(highs)))
-        return self if most < self._n_values() else type(self)(most)
+    def widened(self, reach: np.ndarray) -> Self:
+        return self if reach[0] < self._n_values() else type(self)(int(reach[0]))
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)

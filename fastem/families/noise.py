@@ -80,8 +80,11 @@ class Noise(Family[Any, Any]):
             raise ValueError(f"Noise has no box: column {flat[0]} has one value only. Give its density as noise=.")
         return type(self)(self.family, None, -np.log(widths), facts.lows)
 
-    def widened(self, highs: np.ndarray) -> Self:
-        wider = self.family.widened(highs)
+    def reach(self, rows: np.ndarray) -> np.ndarray:
+        return self.family.reach(rows)
+
+    def widened(self, reach: np.ndarray) -> Self:
+        wider = self.family.widened(reach)
         return self if wider is self.family else type(self)(wider, self.density, self.log_cells, self.lows)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:

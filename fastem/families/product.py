@@ -227,9 +227,13 @@ class Product(Family[ProductParams, ProductStatistics]):
     def _each(self) -> list[tuple[Family[Any, Any], list[int]]]:
         return list(zip(self.parts.values(), self.columns, strict=True))
 
-    def widened(self, highs: np.ndarray) -> Self:
-        each = zip(self.parts.items(), self.columns, strict=True)
-        wider = {key: part.widened(highs[mine]) for (key, part), mine in each}
+    def reach(self, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([part.reach(rows[:, mine]) for part, mine in self._each()])
+
+    def widened(self, reach: np.ndarray) -> Self:
+        ends = np.cumsum([len(part.reach(np.empty((0, len(mine))))) for part, mine in self._each()])
+        shares = np.split(reach, ends[:-1])
+        wider = {key: part.widened(own) for (key, part), own in zip(self.parts.items(), shares, strict=True)}
         return self if all(wider[key] is part for key, part in self.parts.items()) else type(self)(wider, self.columns)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:

@@ -427,7 +427,7 @@ class AccumulatePass(_Pass):
                 run(self.n_threads, values)
 
     def is_finite(self) -> bool:
-        """Whether all sums are: each cell of complete data goes into them."""
+        """Whether all sums are: each cell of complete data goes into them, if its row has weight."""
         return are_finite(self.family_stats)
 
     def finish(self) -> Statistics:
