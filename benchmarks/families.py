@@ -262,19 +262,19 @@ def softmax(problem: Mixed) -> Iterate:
     """The normalisation of responsibilities alone, of as many rows and components, in the nearest cache."""
     m = tile_rows(np.dtype(np.float64))
     resp = np.random.default_rng(0).normal(size=(available_threads(None), problem.k, m))
-    weights = np.ones((len(resp), m))
-    _normalise_tiles(resp, weights, 1)
+    weights, no_rows = np.ones((len(resp), m)), np.empty((0, problem.d))
+    _normalise_tiles(resp, weights, no_rows, 1)
 
     def iterate() -> float:
         began = time.perf_counter()
-        _normalise_tiles(resp, weights, -(-problem.n // m))
+        _normalise_tiles(resp, weights, no_rows, -(-problem.n // m))
         return time.perf_counter() - began
 
     return iterate
 
 
 @njit(parallel=True, error_model="numpy")
-def _normalise_tiles(resp, weights, n_tiles):  # type: ignore[no-untyped-def]
+def _normalise_tiles(resp, weights, no_rows, n_tiles):  # type: ignore[no-untyped-def]
     for worker in prange(resp.shape[0]):
         for _ in range(worker, n_tiles, resp.shape[0]):
-            _normalise(resp[worker], weights[worker])
+            _normalise(resp[worker], weights[worker], no_rows, 0)
