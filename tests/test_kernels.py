@@ -57,8 +57,15 @@ def test_one_step_with_weights(covariance_type, dtype, d):
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # before the missing cells are noticed
-@pytest.mark.parametrize("covariance_type", ["full", "tied"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("covariance_type", "dtype"),
+    [
+        ("full", np.float64),
+        ("full", np.float32),
+        ("tied", np.float64),
+        pytest.param("tied", np.float32, marks=pytest.mark.slow),  # like the others, and compiles for long
+    ],
+)
 @pytest.mark.parametrize(
     ("d", "k"),
     [

@@ -472,12 +472,17 @@ def test_larger_counts_than_partial_fit_has_room_for(family):
 
 
 def test_room_for_sums_is_not_asked_of_columns():
-    family = Product({(0, 1): DirichletMultinomial(largest=12), 2: Exponential()})
-    rng = np.random.default_rng(0)
-    rows = np.column_stack([rng.multinomial(10, [0.5, 0.5], 500), rng.exponential(1e6, 500)])
+    family = DirichletMultinomial(largest=12)
+    rows = np.random.default_rng(0).multinomial(10, [0.5, 0.5], 500).astype(float)
     fit = Mixture(family, 2, random_state=0).partial_fit(rows)
-    rows[:3, :2] = [[10, 0], [0, 10], [3, 9]]
+    rows[:3] = [[10, 0], [0, 10], [3, 9]]
     assert np.isfinite(fit.partial_fit(rows).log_likelihood_)
+    product = Product({(0, 1): family, 2: Exponential(), 3: NegativeBinomial(7)}).place(4, None)
+    rows = np.column_stack([rows, np.full(500, 1e6), np.full(500, 7.0)])
+    assert product.widened(product.reach(rows)) is product
+    rows[8, [1, 3]] = [13, 9]
+    parts = list(product.widened(product.reach(rows)).parts.values())
+    assert (parts[0].largest, parts[2].largest) == (13 + rows[8, 0], 9)
 
 
 def test_one_column_of_counts_of_a_dirichlet_multinomial():
