@@ -107,7 +107,7 @@ def survey_rows(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray,
 def with_weight(rows: np.ndarray, weights: np.ndarray, first_row: int) -> tuple[np.ndarray, int]:
     """Rows from the first one with weight on, which also stands in place of those without, and its number.
 
-    Errors found in them name the right row. `weights` of rows beyond, or of none, may be empty.
+    Errors found in them name the right row. `weights` may be empty, or go further than the rows.
     """
     weights = weights[: len(rows)]
     if not len(weights) or np.all(weights):
