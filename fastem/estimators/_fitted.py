@@ -345,11 +345,13 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, not {n_samples}.")
         rng = check_random_state(self.random_state)
-        params = self._fitted()
-        family = self._fitted_model().family
-        counts = rng.multinomial(n_samples, params.weights)
-        draws = [family.sample(params.components, k, int(n), rng) for k, n in enumerate(counts)]
+        counts = rng.multinomial(n_samples, self._fitted().weights)
+        draws = [self._draw(k, int(n), rng) for k, n in enumerate(counts) if n]
         return np.vstack(draws), np.repeat(np.arange(len(counts)), counts)
+
+    def _draw(self, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        """`n` draws from component k, shape (n, d)."""
+        return self._fitted_model().family.sample(self._fitted().components, k, n, rng)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that `fastem.load` reads.

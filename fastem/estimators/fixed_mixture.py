@@ -11,8 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from fastem.cluster import make_data
 from fastem.em import accumulate
@@ -38,7 +36,7 @@ class FixedMixture(FittedMixture):
     components : sequence
         Of each component a function of rows (n, d) that returns log-densities (n,), or an object
         with such a method `logpdf` or `logpmf` (as of scipy.stats) or `score_samples` (as of this
-        library and scikit-learn).
+        library and scikit-learn). To `sample` the mixture they need a method `rvs` or `sample` too.
     tol : float, default=1e-6
         The fit has converged when the optimality gap is smaller.
     max_iter : int, default=10000
@@ -178,33 +176,21 @@ class FixedMixture(FittedMixture):
         """Densities that are given do not tell what is missing."""
         raise NotImplementedError("Densities that are given do not tell what is missing.")
 
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Draw rows from the mixture, if each component that has weight can be drawn from.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Sorted by component.
-        y : ndarray of shape (n_samples,)
-            The component of each row.
-
-        Raises
-        ------
-        TypeError
-            If a component has neither a method `rvs` (as of scipy.stats) nor `sample` (as of this
-            library and scikit-learn).
-        """
-        check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, not {n_samples}.")
-        rng = check_random_state(self.random_state)
-        counts = rng.multinomial(n_samples, self.weights_)
-        draws = [_draw(self.components[k], k, int(n), rng) for k, n in enumerate(counts) if n]
-        return np.vstack(draws), np.repeat(np.arange(len(counts)), counts)
+    def _draw(self, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+        component = self.components[k]
+        if hasattr(component, "rvs"):
+            draws = component.rvs(size=n, random_state=rng)
+        elif not hasattr(component, "sample"):
+            raise TypeError(f"Component {k} has no method to draw from it: neither rvs nor sample.")
+        elif "random_state" in (known := inspect.signature(component.sample).parameters):
+            draws = component.sample(n, random_state=rng)
+        elif "rng" in known:
+            draws = component.sample(n, rng=np.random.default_rng(rng.randint(2**31)))
+        else:
+            model = copy.copy(component)
+            model.random_state = rng
+            draws = model.sample(n)
+        return np.reshape(draws[0] if isinstance(draws, tuple) else draws, (n, -1))
 
 
 class _DensitySource(Source):
@@ -243,19 +229,3 @@ def _log_density(component: Any, rows: np.ndarray, k: int) -> np.ndarray:
             f"Component {k} must give log-densities of shape (n,), finite or -inf, but gave {values.shape}."
         )
     return values
-
-
-def _draw(component: Any, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
-    if hasattr(component, "rvs"):
-        draws = component.rvs(size=n, random_state=rng)
-    elif not hasattr(component, "sample"):
-        raise TypeError(f"Component {k} has no method to draw from it: neither rvs nor sample.")
-    elif "random_state" in (known := inspect.signature(component.sample).parameters):
-        draws = component.sample(n, random_state=rng)
-    elif "rng" in known:
-        draws = component.sample(n, rng=np.random.default_rng(rng.randint(2**31)))
-    else:
-        model = copy.copy(component)
-        model.random_state = rng
-        draws = model.sample(n)
-    return np.reshape(draws[0] if isinstance(draws, tuple) else draws, (n, -1))

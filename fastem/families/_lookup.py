@@ -189,21 +189,22 @@ class Table:
     def expected(self, histograms: np.ndarray, counts: np.ndarray) -> LookupStatistics:
         """Statistics with given histograms of values, of columns that are independent, and weights of components."""
         safe = np.where(counts > 0, counts, 1)
-        sums = counts * self._combine(histograms / safe, np.multiply, 1.0, 0.0)
+        sums = counts * self._combine(histograms / safe, np.multiply)
         return LookupStatistics(_in_blocks(sums, np.dtype(np.float64)))
 
     def log_densities(self, logs: np.ndarray) -> np.ndarray:
         """Log-densities of the table's rows from those of values."""
-        return self._combine(logs, np.add, 0.0, 0.0)
+        return self._combine(logs, np.add)
 
-    def _combine(self, values: np.ndarray, operate: Any, neutral: float, missing: float) -> np.ndarray:
+    def _combine(self, values: np.ndarray, operate: np.ufunc) -> np.ndarray:
+        """Numbers of the table's rows from those of values; that of a missing cell is 0."""
         k = values.shape[1]
         parts = np.split(values, np.cumsum(self.sizes))
         rows = []
         for group in self.groups:
-            joint = np.full((1, k), neutral)
+            joint = np.full((1, k), float(operate.identity))
             for j in group:
-                own = np.append(parts[j], np.full((1, k), missing), axis=0)
+                own = np.append(parts[j], np.zeros((1, k)), axis=0)
                 joint = operate(own[:, None], joint[None]).reshape(-1, k)
             rows.append(joint)
         return np.concatenate([*rows, parts[-1]])

@@ -15,16 +15,8 @@ from fastem.simd import fill, fma, lanes, load, splat, store, total
 from fastem.statistics import add_lanes, zeros
 
 __all__ = [
-    "StudentFamily",
-    "StudentParams",
-    "StudentStatistics",
-    "densities",
-    "divide_scratch",
-    "grow",
-    "incomplete_densities",
-    "incomplete_weigh",
-    "lay_out",
-    "weigh",
+    "StudentFamily", "StudentParams", "StudentStatistics", "densities", "divide_scratch", "grow",
+    "incomplete_densities", "incomplete_weigh", "lay_out", "weigh",
 ]  # fmt: skip
 
 _DOFS = (0.05, 1e4)  # beyond the upper bound it is Gaussian in all but the last digits
