@@ -33,7 +33,7 @@ from fastem.simd import (
 )
 from fastem.tiles import n_points
 
-__all__ = ["LookupStatistics", "Table", "prepare_lookup", "table_of"]
+__all__ = ["LookupStatistics", "Table", "in_blocks", "prepare_lookup", "table_of"]
 
 # Combinations of values that are worth a table of their own: it has to stay in the nearest cache.
 _MOST_COMBINATIONS = 64
@@ -190,11 +190,15 @@ class Table:
         """Statistics with given histograms of values, of columns that are independent, and weights of components."""
         safe = np.where(counts > 0, counts, 1)
         sums = counts * self._combine(histograms / safe, np.multiply)
-        return LookupStatistics(_in_blocks(sums, np.dtype(np.float64)))
+        return LookupStatistics(in_blocks(sums, np.dtype(np.float64)))
 
     def log_densities(self, logs: np.ndarray) -> np.ndarray:
         """Log-densities of the table's rows from those of values."""
         return self._combine(logs, np.add)
+
+    def prepare(self, logs: np.ndarray, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
+        """Kernel parameters from log-densities of values (values, K)."""
+        return prepare_lookup(self, logs, log_weights, dtype)
 
     def _combine(self, values: np.ndarray, operate: np.ufunc) -> np.ndarray:
         """Numbers of the table's rows from those of values; that of a missing cell is 0."""
@@ -210,7 +214,7 @@ class Table:
         return np.concatenate([*rows, parts[-1]])
 
 
-def _in_blocks(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+def in_blocks(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """A table (rows, K) as kernels have it, 0 for components that there are not."""
     padded = side_by_side(rows.T, 0.0, dtype)
     table = aligned_zeros((padded.shape[1] // BLOCK, len(rows), BLOCK), dtype)
@@ -229,7 +233,7 @@ def prepare_lookup(table: Table, logs: np.ndarray, log_weights: np.ndarray, dtyp
     offset = float(log_weights.max())
     kernel = LookupKernel(
         side_by_side(log_weights - offset, 0.0, dtype),
-        _in_blocks(table.log_densities(logs), dtype),
+        in_blocks(table.log_densities(logs), dtype),
         table.firsts[: len(table.ends)],
         table.ends,
         table.columns,

@@ -3,16 +3,17 @@
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.special import gammaln
 
-from fastem.families._domain import check_counts, log_factorial
-from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
+from fastem.families._counts import DRAWS, Counts, CountTable, count_table, counts_up_to, rises, rising
+from fastem.families._domain import check_counts
+from fastem.families._lookup import LookupStatistics, Table, table_of
+from fastem.families._special import stirling
 from fastem.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["DirichletMultinomial"]
 
 _ITERATIONS = 200
-# Beyond this sum of concentrations the distribution is multinomial to all digits.
+# Beyond this sum of concentrations, times the mean sum of a row, the distribution is multinomial to all digits.
 _LARGEST_SUM = 1e8
 
 
@@ -40,7 +41,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
     Notes
     -----
     A row with a missing count has no known sum: missing cells are refused. Concentrations that sum
-    to more than 1e7 mean that the counts are multinomial.
+    to more than 1e7 times the rows' mean sum say that the counts are multinomial.
 
     Examples
     --------
@@ -71,22 +72,22 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         return rows.sum(axis=1).max(initial=0, keepdims=True)
 
     def widened(self, reach: np.ndarray) -> Self:
-        return self if reach[0] < self._n_values() else type(self)(int(reach[0]), self.n_trials)
+        return self if reach[0] <= (self.largest or 0) else type(self)(int(reach[0]), self.n_trials)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)
 
-    def base(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(log_factorial(rows.sum(axis=1)) - log_factorial(rows).sum(axis=1))
-
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)))
 
-    def _n_values(self) -> int:
-        return int(self.largest or 0) + 1
+    def _counts(self) -> Counts:
+        return counts_up_to(float(self.largest or 0))
 
-    def _table(self, n_features: int) -> Table:
-        return table_of((self._n_values(),) * n_features, self._n_values())
+    def _table(self, n_features: int) -> Table | CountTable:
+        counts = self._counts()
+        if counts.are_few:
+            return table_of((counts.dense,) * n_features, counts.dense)
+        return count_table(float(self.largest or 0), n_features, has_sums=True)
 
     # --- statistics ---------------------------------------------------------------------------
 
@@ -95,6 +96,9 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
         return self._table(n_features).bytes(n_components)
+
+    def parameter_bytes(self, n_components: int, n_features: int) -> int:
+        return 8 * n_components * n_features
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self._table(n_features).scratch(tile_rows)
@@ -107,27 +111,28 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         dtype: np.dtype[Any],
         missing: bool,
     ) -> Prepared:
-        x = np.arange(self._n_values(), dtype=np.float64)
-        alphas = params.concentrations[:, :, None]
+        x = self._counts().values
         sums = params.concentrations.sum(axis=1)[:, None, None]
-        parts = np.concatenate([_log_rising(alphas, x), -_log_rising(sums, x)], axis=1)
+        # n! belongs to the sums, x! to the counts
+        parts = np.concatenate([_log_ways(params.concentrations[:, :, None], x), -_log_ways(sums, x)], axis=1)
         table = self._table(params.concentrations.shape[1])
-        return prepare_lookup(table, parts.reshape(len(alphas), -1).T, log_weights, dtype)
+        return table.prepare(parts.reshape(len(sums), -1).T, log_weights, dtype)
 
     def expected(self, params: DirichletMultinomialParams, counts: np.ndarray) -> LookupStatistics:
         """As of rows that have the data's mean sum and the beta-binomial law of each column."""
         k, d = params.concentrations.shape
-        n = int(self.n_trials or 0)
-        x = np.arange(self._n_values(), dtype=np.float64)
+        n = float(self.n_trials or 0)
+        table = self._table(d)
+        if isinstance(table, CountTable):
+            return table.expected([self.sample(params, i, DRAWS, np.random.RandomState(0)) for i in range(k)], counts)
+        x = self._counts().values
         alphas = params.concentrations[:, :, None]
         rest = params.concentrations.sum(axis=1)[:, None, None] - alphas
-        y = np.maximum(n - x, 0)
-        ways = gammaln(n + 1) - gammaln(x + 1) - gammaln(y + 1)
-        logs = ways + _log_rising(alphas, x) + _log_rising(rest, y) - _log_rising(alphas + rest, np.array([float(n)]))
+        logs = _log_ways(alphas, x) + _log_ways(rest, np.maximum(n - x, 0)) - _log_ways(alphas + rest, np.array([n]))
         density = np.exp(np.where(x <= n, logs, -np.inf))
         totals = np.tile(x == n, (k, 1, 1)).astype(np.float64)
         parts = counts[:, None, None] * np.concatenate([density, totals], axis=1)
-        return self._table(d).expected(parts.reshape(k, -1).T, counts)
+        return table.expected(parts.reshape(k, -1).T, counts)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -143,13 +148,11 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         held: frozenset[str],
     ) -> Maximized:
         k, d = about.concentrations.shape
+        counted = self._counts()
         histograms = self._table(d).histograms(stats, k).T.reshape(k, d + 1, -1)
-        # weight of counts above each value: log-rising factorials are sums of log(alpha + x) over them
-        above = histograms.sum(axis=2, keepdims=True) - np.cumsum(histograms, axis=2)
-        above = np.maximum(above, 0)
         alphas = [
-            old if is_dead else _fit_concentrations(of_k[:d], of_k[d], old)
-            for of_k, old, is_dead in zip(above, about.concentrations, dead, strict=True)
+            old if is_dead else _fit_concentrations(of_k, counted, old)
+            for of_k, old, is_dead in zip(histograms, about.concentrations, dead, strict=True)
         ]
         return Maximized(self.keep(DirichletMultinomialParams(np.array(alphas)), about, dead, held))
 
@@ -179,40 +182,62 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         return np.asarray(params.concentrations / params.concentrations.sum(axis=1, keepdims=True))
 
 
-def _log_rising(alpha: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """``log (alpha (alpha + 1) ... (alpha + x - 1))``."""
-    return np.asarray(gammaln(alpha + x) - gammaln(alpha))
+def _log_ways(alpha: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """``log (alpha (alpha + 1) ... (alpha + x - 1) / x!)``, of sums of positive numbers: nothing cancels."""
+    safe = np.maximum(x, 1e-300)
+    logs = safe * np.log1p(alpha / safe) + alpha * np.log1p(safe / alpha)
+    logs = logs + 0.5 * (np.log(alpha / (safe + alpha)) - np.log(2 * np.pi * safe))
+    return np.where(x > 0, logs + stirling(safe + alpha) - stirling(alpha) - stirling(safe), 0.0)
 
 
-def _fit_concentrations(above: np.ndarray, totals: np.ndarray, alphas: np.ndarray) -> np.ndarray:
-    """Concentrations (d,) that maximize ``sum above log(alpha + x) - sum totals log(sum alpha + x)``."""
-    x = np.arange(above.shape[1], dtype=np.float64)
+class _Likelihood:
+    """Log-likelihood of concentrations by histograms of counts (d, values) and of their sums (values,)."""
+
+    def __init__(self, histograms: np.ndarray, counts: Counts):
+        self.columns, self.sums = rising(histograms[:-1], counts), rising(histograms[-1], counts)
+        self.totals = histograms[:-1] @ counts.values
+        self.mean_sum = float(self.totals.sum() / max(histograms[-1].sum(), np.finfo(np.float64).tiny))
+
+    def value(self, alphas: np.ndarray) -> float:
+        return float(np.sum(rises(self.columns, alphas)[0]) - rises(self.sums, alphas.sum())[0])
+
+    def derivatives(self, alphas: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """First and second derivatives of the columns' part (d,), and of the sums' part."""
+        _, slopes, curves = rises(self.columns, alphas)
+        _, slope, curve = rises(self.sums, alphas.sum())
+        return slopes, curves, float(slope), float(curve)
+
+
+def _fit_concentrations(histograms: np.ndarray, counts: Counts, alphas: np.ndarray) -> np.ndarray:
+    """Concentrations (d,) of the largest likelihood; those of the multinomial limit where it is no better."""
+    likelihood = _Likelihood(histograms, counts)
     tiny = np.finfo(np.float64).tiny
-
-    def value(a: np.ndarray) -> float:
-        return float(np.sum(above * np.log(a[:, None] + x)) - np.sum(totals * np.log(a.sum() + x)))
-
+    some = likelihood.totals > 0
+    if not some.any():
+        return alphas
+    most = _LARGEST_SUM * max(likelihood.mean_sum, 1.0)
     # columns without any count have no finite optimum above 0
-    alphas = np.where(above[:, 0] > 0, alphas, 1e-10)
-    best = value(alphas)
+    alphas = np.where(some, alphas, 1e-10)
+    best = likelihood.value(alphas)
     for _ in range(_ITERATIONS):
-        shares = above / (alphas[:, None] + x)
-        of_total = totals / (alphas.sum() + x)
-        gradient = shares.sum(axis=1) - of_total.sum()
-        curvature = np.minimum(-(shares / (alphas[:, None] + x)).sum(axis=1), -tiny)
-        common = float((of_total / (alphas.sum() + x)).sum())
+        slopes, curves, of_sums, common = likelihood.derivatives(alphas)
+        gradient, curvature = slopes - of_sums, np.minimum(curves, -tiny)
         # the Hessian is diagonal plus a constant: Sherman and Morrison
-        stiffness = (1 / common if common > 0 else np.inf) + float(np.sum(1 / curvature))
+        stiffness = (-1 / common if common < 0 else np.inf) + float(np.sum(1 / curvature))
         shift = float(np.sum(gradient / curvature)) / stiffness if stiffness != 0 else 0.0
         newton = alphas - (gradient - shift) / curvature
-        after = _accept(newton, best, value)
+        after = _accept(newton, best, likelihood.value)
         if after is None:
-            after = alphas * np.where(above[:, 0] > 0, shares.sum(axis=1) / max(float(of_total.sum()), tiny), 1)
-        gain = value(after) - best
-        alphas, best = after, best + gain
-        if gain <= 1e-13 * abs(best) or alphas.sum() > _LARGEST_SUM:
+            after = alphas * np.where(some, slopes / max(of_sums, tiny), 1)
+        gain = likelihood.value(after) - best
+        if not gain > 0:
             break
-    return np.asarray(alphas * min(1.0, _LARGEST_SUM / alphas.sum()))
+        alphas, best = after, best + gain
+        if gain <= 1e-13 * abs(best) or alphas.sum() > most:
+            break
+    shares = np.where(some, likelihood.totals / likelihood.totals.sum(), 0.0)
+    limit = np.maximum(most * shares, 1e-10)
+    return limit if likelihood.value(limit) >= best else np.asarray(alphas)
 
 
 def _accept(alphas: np.ndarray, least: float, value: Any) -> np.ndarray | None:

@@ -3,15 +3,17 @@
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.special import gammaln
 
+from fastem.families._counts import DRAWS, Counts, CountTable, Rising, count_table, counts_up_to, rises, rising
 from fastem.families._domain import check_counts
-from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
+from fastem.families._linear import IMPOSSIBLE
+from fastem.families._lookup import LookupStatistics, Table, table_of
+from fastem.families._special import deviance, stirling
 from fastem.family import Family, Maximized, Prepared
 
 __all__ = ["NegativeBinomial"]
 
-# Between these sizes the likelihood tells them apart; beyond the upper one it is Poisson's.
+# Between these sizes the likelihood tells them apart; beyond the upper one, times the mean, it is Poisson's.
 _SIZES = (1e-4, 1e8)
 
 
@@ -25,7 +27,7 @@ class NegativeBinomialParams(NamedTuple):
 class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     """Negative binomial distributions: counts with the variance ``mean + mean^2 / size``.
 
-    A size above 1e7 means that the counts are no more dispersed than Poisson's.
+    A size above 1e7 times the mean says that the counts are no more dispersed than Poisson's.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         return np.fmax.reduce(rows, axis=None, initial=0, keepdims=True).ravel()
 
     def widened(self, reach: np.ndarray) -> Self:
-        return self if reach[0] < self._n_values() else type(self)(int(reach[0]))
+        return self if reach[0] <= (self.largest or 0) else type(self)(int(reach[0]))
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)
@@ -62,11 +64,14 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.sqrt(rows)
 
-    def _n_values(self) -> int:
-        return int(self.largest or 0) + 1
+    def _counts(self) -> Counts:
+        return counts_up_to(float(self.largest or 0))
 
-    def _table(self, n_features: int) -> Table:
-        return table_of((self._n_values(),) * n_features)
+    def _table(self, n_features: int) -> Table | CountTable:
+        counts = self._counts()
+        if counts.are_few:
+            return table_of((counts.dense,) * n_features)
+        return count_table(float(self.largest or 0), n_features)
 
     # --- statistics ---------------------------------------------------------------------------
 
@@ -76,17 +81,16 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     def statistics_bytes(self, n_components: int, n_features: int) -> int:
         return self._table(n_features).bytes(n_components)
 
+    def parameter_bytes(self, n_components: int, n_features: int) -> int:
+        return 16 * n_components * n_features
+
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self._table(n_features).scratch(tile_rows)
 
     def log_table(self, params: NegativeBinomialParams) -> np.ndarray:
-        """Log-probabilities of all counts, shape (K, d, values)."""
-        x = np.arange(self._n_values(), dtype=np.float64)
-        means, sizes = params.means[:, :, None], params.sizes[:, :, None]
-        # log1p keeps what a large size would lose
-        logs = gammaln(x + sizes) - gammaln(sizes) - gammaln(x + 1) - sizes * np.log1p(means / sizes)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(logs + np.where(x > 0, x * np.log(means / (means + sizes)), 0.0)).clip(-1e6)
+        """Log-probabilities of the table's counts, shape (K, d, values)."""
+        x = self._counts().values
+        return _log_probabilities(x, params.means[:, :, None], params.sizes[:, :, None])
 
     def prepare(
         self,
@@ -97,12 +101,15 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         missing: bool,
     ) -> Prepared:
         k, d = params.means.shape
-        return prepare_lookup(self._table(d), self.log_table(params).reshape(k, -1).T, log_weights, dtype)
+        return self._table(d).prepare(self.log_table(params).reshape(k, -1).T, log_weights, dtype)
 
     def expected(self, params: NegativeBinomialParams, counts: np.ndarray) -> LookupStatistics:
         k, d = params.means.shape
+        table = self._table(d)
+        if isinstance(table, CountTable):
+            return table.expected([self.sample(params, i, DRAWS, np.random.RandomState(0)) for i in range(k)], counts)
         density = np.exp(self.log_table(params)).reshape(k, -1)
-        return self._table(d).expected(counts * density.T, counts)
+        return table.expected(counts * density.T, counts)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -119,17 +126,19 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         held: frozenset[str],
     ) -> Maximized:
         k, d = about.means.shape
+        values = self._counts().values
         histograms = self._table(d).histograms(stats, k).T.reshape(k, d, -1)
         cells = histograms.sum(axis=2)
         seen = cells > 1e-12 * counts.sum()
-        sums = histograms @ np.arange(histograms.shape[2])
+        sums = histograms @ values
         means = about.means if "means" in held else np.where(seen, sums / np.where(seen, cells, 1), about.means)
         if "sizes" in held:
             return Maximized(self.keep(about._replace(means=means), about, dead, held))
-        # weight of counts above each value: the sums of digammas of an M-step are sums of 1 / (size + x) over them
-        above = cells[:, :, None] - np.cumsum(histograms, axis=2)
-        sizes = np.where(seen, _solve_sizes(above, cells, sums, means), about.sizes)
+        sizes = np.where(seen, _solve_sizes(rising(histograms, self._counts()), cells, sums, means), about.sizes)
         return Maximized(self.keep(NegativeBinomialParams(means, sizes), about, dead, held))
+
+    def excludes(self, params: NegativeBinomialParams) -> bool:
+        return bool((params.means == 0).any())
 
     def displace(self, params: NegativeBinomialParams, k: int, rng: np.random.RandomState) -> NegativeBinomialParams:
         means = params.means.copy()
@@ -155,18 +164,33 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         return params.means
 
 
-def _solve_sizes(above: np.ndarray, cells: np.ndarray, sums: np.ndarray, means: np.ndarray) -> np.ndarray:
+def _log_probabilities(x: np.ndarray, means: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Log-probabilities of counts, and between them; as differences from what is expected, which are small.
+
+    Loader 2000, Fast and accurate computation of binomial probabilities.
+    """
+    totals = x + sizes
+    safe = np.maximum(x, 1e-300)
+    expected = np.maximum(totals * means / (means + sizes), 1e-300)
+    logs = 0.5 * (np.log(sizes / totals) - np.log(2 * np.pi * safe)) + stirling(totals) - stirling(sizes)
+    logs = logs - stirling(safe) - deviance(x, expected) - deviance(sizes, totals * (sizes / (means + sizes)))
+    logs = np.where(means > 0, logs, IMPOSSIBLE)
+    return np.where(x > 0, logs, -sizes * np.log1p(means / sizes))
+
+
+def _solve_sizes(weights: Rising, cells: np.ndarray, sums: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Sizes at which the derivative of the log-likelihood is 0, by bisection of their logarithms.
 
-    The derivative ``sum_x above_x / (size + x) - n log(1 + mean / size) + (n mean - sum) / (size + mean)``
-    goes from positive to negative once; where it stays positive, counts are not overdispersed.
+    The derivative, ``sum r (psi(size + x) - psi(size)) - n log(1 + mean / size) + (n mean - sum) /
+    (size + mean)``, goes from positive to negative once; where it stays positive, counts are not
+    overdispersed.
     """
-    x = np.arange(above.shape[2], dtype=np.float64)
-    low, high = np.full(cells.shape, np.log(_SIZES[0])), np.full(cells.shape, np.log(_SIZES[1]))
-    for _ in range(70):
+    low = np.full(cells.shape, np.log(_SIZES[0]))
+    high = np.log(_SIZES[1] * np.maximum(means, 1.0))
+    for _ in range(80):
         middle = (low + high) / 2
         size = np.exp(middle)
-        slope = np.sum(above / (size[:, :, None] + x), axis=2) - cells * np.log1p(means / size)
+        slope = rises(weights, size)[1] - cells * np.log1p(means / size)
         slope += (cells * means - sums) / (size + means)
         low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
     return np.exp((low + high) / 2)
