@@ -214,6 +214,7 @@ def _pack_fit(name: str, fit: Fit) -> dict[str, np.ndarray]:
         f"{name}.changes": np.array(fit.changes, dtype=np.float64),
         f"{name}.seconds": np.array(fit.seconds, dtype=np.float64),
         f"{name}.falls": np.array(fit.falls, dtype=np.int64),
+        f"{name}.saddles": np.array(fit.saddles, dtype=np.int64),
         f"{name}.state": np.array([fit.previous, fit.slack], dtype=np.float64),
     }
 
@@ -229,6 +230,7 @@ def _unpack_fit(name: str, reason: str, like: Any, arrays: dict[str, np.ndarray]
         arrays[f"{name}.changes"].tolist(),
         arrays[f"{name}.seconds"].tolist(),
         arrays[f"{name}.falls"].tolist(),
+        arrays[f"{name}.saddles"].tolist(),
     )
 
 

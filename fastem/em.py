@@ -28,14 +28,19 @@ __all__ = [
     "PassProgress",
     "StopReason",
     "accumulate",
+    "has_converged",
     "run",
 ]
 
 # Rows at the beginning of a block that are looked at before it is added.
 _GLANCE = 1000
 
-# Relative fall of the objective that rounding explains.
+# Relative fall of the objective that rounding explains, and change that is nothing but rounding.
 _ROUNDING = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
+_NOISE = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-7}
+
+# Weights whose mean is between these powers of two are summed as they are.
+_PLAIN_UNITS = 30
 
 
 class Model(Protocol):
@@ -55,7 +60,7 @@ class StopReason(Enum):
 
     CONVERGED = "the objective changed by less than tol"
     MAX_ITER = "max_iter was reached"
-    SADDLE = "all components coincide, a saddle point"
+    SADDLE = "components coincide at a saddle point"
     CALLBACK = "a callback stopped the fit"
     PARTIAL = "more rows may come"
 
@@ -121,7 +126,8 @@ class Fit:
     """State of a run, and its result when there is a reason why it ended.
 
     `previous` is the objective before the first iteration, where a fit goes on; `slack` what the
-    last M-step may have cost the objective.
+    last M-step may have cost the objective; `falls` are the iterations at which the objective fell,
+    `saddles` those after which a saddle point was left.
     """
 
     params: Any
@@ -132,6 +138,7 @@ class Fit:
     changes: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     falls: list[int] = field(default_factory=list)
+    saddles: list[int] = field(default_factory=list)
 
     @property
     def objective(self) -> float:
@@ -146,6 +153,7 @@ class Fit:
             changes=self.changes.copy(),
             seconds=self.seconds.copy(),
             falls=self.falls.copy(),
+            saddles=self.saddles.copy(),
         )
 
     @property
@@ -160,6 +168,8 @@ class Data:
     What the rows hold is found out the first time that they are read: whether all numbers are
     finite, which cells are missing, what a family asks for. In errors the rows are numbered from
     `first_row` on; `needs_values` says whether each column must have some.
+
+    Very large or small weights are divided by `unit`, a power of two: sums are in that unit.
     """
 
     def __init__(
@@ -173,7 +183,8 @@ class Data:
         self.source = source
         self.first_row = first_row
         weights = np.empty(0) if weights is None else weights
-        self.weights = np.array(weights, dtype=source.dtype)
+        self.unit = _unit_of(weights)
+        self.weights = np.array(weights if self.unit == 1 else weights / self.unit, dtype=source.dtype)
         self.weights.flags.writeable = False
         self.allowed = allowed
         self.needs_values = needs_values
@@ -191,7 +202,7 @@ class Data:
         """Some rows of these data, which `source` holds, with their weights and components."""
         weights = self.weights[rows] if len(self.weights) else None
         some = Data(source, weights, first_row, None if self.allowed is None else self.allowed[rows], False)
-        some.has_missing = self.has_missing
+        some.has_missing, some.unit = self.has_missing, self.unit
         return some
 
     def sample_rows(self, count: int, least: int = 100) -> np.ndarray:
@@ -271,6 +282,16 @@ class Data:
         return True
 
 
+def _unit_of(weights: np.ndarray) -> float:
+    """The power of two next to the mean of the weights that are not 0; 1 if that is neither very large nor small."""
+    positive = weights[weights > 0]
+    if not len(positive):
+        return 1.0
+    top = float(positive.max())
+    exponent = round(float(np.log2(np.mean(positive / top)) + np.log2(top)))
+    return 1.0 if abs(exponent) <= _PLAIN_UNITS else 2.0**exponent
+
+
 def _require_room(family: Family[Any, Any], survey: Survey) -> None:
     """Raise ValueError unless the family's tables, which kernels look up, go as far as the values."""
     if (wider := family.widened(survey.reach)) is not family:
@@ -297,10 +318,14 @@ def run(
     init: int = 0,
     callbacks: Sequence[Callback] = (),
     keep: Callable[[], None] | None = None,
+    reach: float = np.inf,
+    escape: Callable[[Fit], Any] | None = None,
 ) -> Fit:
     """EM iterations from the state `fit` on, until the objective changes by less than `tol`.
 
-    `keep` is called after each iteration, when `fit` is whole.
+    What it would still gain must be projected to be no more than `reach`, too. Then `escape` may
+    return parameters that lead further up, from which the fit goes on, or None. `keep` is called
+    after each iteration, when `fit` is whole.
     """
     while fit.reason is None:
         if len(fit.objectives) == max_iter:
@@ -318,12 +343,37 @@ def run(
         stops = [callback(told) for callback in callbacks]
         if any(stops):
             fit.reason = StopReason.CALLBACK
-        elif abs(fit.changes[-1]) < tol and len(policy.deaths) == deaths:
-            fit.reason = StopReason.CONVERGED
+        elif len(policy.deaths) == deaths and has_converged(fit, tol, reach, shape.dtype):
+            onward = None if escape is None else escape(fit)
+            if onward is None:
+                fit.reason = StopReason.CONVERGED
+            else:
+                fit.params, fit.slack = onward, np.inf
+                fit.saddles.append(len(fit.objectives))
         if keep is not None:
             keep()
     data.pace.after_launch = None
     return fit
+
+
+def has_converged(fit: Fit, tol: float, reach: float, dtype: np.dtype[Any]) -> bool:
+    """Whether the objective changed by less than `tol`, and is projected to gain no more than `reach`."""
+    if not abs(fit.changes[-1]) < tol:
+        return False
+    return reach == np.inf or projected_gain(fit, dtype) <= reach
+
+
+def projected_gain(fit: Fit, dtype: np.dtype[Any]) -> float:
+    """What the objective would still gain if its changes went on to shrink at the present rate (Aitken)."""
+    change = fit.changes[-1]
+    if change <= _NOISE[dtype] * abs(fit.objectives[-1]):
+        return 0.0
+    before = fit.changes[-2] if len(fit.changes) > 1 else np.inf
+    # changes that grow lead away from a saddle point
+    if not change < before < np.inf:
+        return np.inf
+    rate = change / before
+    return change * rate / (1 - rate)
 
 
 def _iterate(model: Model, fit: Fit, data: Data, shape: Any, policy: Any) -> Any:
@@ -332,9 +382,7 @@ def _iterate(model: Model, fit: Fit, data: Data, shape: Any, policy: Any) -> Any
     stats = accumulate(model, fit.params, data, shape)
     objective = model.objective(stats, fit.params)
     if not np.isfinite(objective):
-        raise DegenerateError(
-            f"The log-likelihood is {objective} at iteration {n_iter}: scale the data, or start elsewhere."
-        )
+        raise DegenerateError(f"The log-likelihood is {objective} at iteration {n_iter}: {_remedy(objective)}")
     previous = fit.objectives[-1] if fit.objectives else fit.previous
     change = objective - previous
     if change < -_ROUNDING[shape.dtype] * abs(previous) - fit.slack:
@@ -349,6 +397,15 @@ def _iterate(model: Model, fit: Fit, data: Data, shape: Any, policy: Any) -> Any
     fit.objectives.append(objective)
     fit.changes.append(change)
     return step
+
+
+def _remedy(objective: float) -> str:
+    if objective == -np.inf:
+        return (
+            "rows are impossible under all components, or the prior excludes the parameters. Start from, or hold, "
+            "probabilities and rates that are not 0."
+        )
+    return "scale the data, or start elsewhere."
 
 
 def _watch(data: Data, init: int, n_iter: int, callbacks: Sequence[Callback]) -> None:

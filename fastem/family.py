@@ -81,6 +81,9 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         Whether cells may be missing (NaN): the density is then that of the other cells.
     n_noise : int
         Components at the end that have no parameters.
+    takes_steps : bool
+        Whether an M-step goes only part of the way up, from the parameters of the E-step: a start
+        repeats it.
     starts_blind : bool
         Whether k-means on the rows would not help: starts are then random, and several compared.
     has_response : bool
@@ -95,6 +98,7 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     takes_missing: ClassVar[bool] = True
     has_response: ClassVar[bool] = False
     is_discrete: ClassVar[bool] = False
+    takes_steps: ClassVar[bool] = False
     starts_blind: ClassVar[bool] = False
     n_noise: ClassVar[int] = 0
 
@@ -222,12 +226,18 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         order[into] = source
         return self.displace(self.take(params, order), into, rng)
 
-    def coincide(self, params: Params) -> bool:
-        """Whether several components are all alike: EM does not tell such a saddle from an optimum."""
-        own = [value for name, value in params._asdict().items() if name not in self.shared]  # type: ignore[attr-defined]
-        return self.n_components(params) > 1 and all(
-            bool(np.all(np.ptp(value, axis=0) <= 1e-3 * np.abs(value).max(axis=0))) for value in own
-        )
+    def excludes(self, params: Params) -> bool:
+        """Whether there are rows that are impossible under a component."""
+        return False
+
+    def at_floor(self, params: Params) -> np.ndarray:
+        """The mask (K, d) of columns in which a component is as narrow as it may be; (K, 0) if nothing bounds it."""
+        return np.zeros((self.n_components(params), 0), bool)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether the parameters have a prior, which counts as some observations of weight 1."""
+        return getattr(self, "prior", None) not in (None, 1)
 
     @abstractmethod
     def n_parameters(self, n_components: int, n_features: int) -> int:
@@ -317,6 +327,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
             mask = dead.reshape(-1, *(1,) * (np.ndim(new) - 1)) if name not in self.shared else np.array(False)
             kept.append(old if name in held else np.where(mask, old, new))
         return type(params)(*kept)
+
+    def hold(self, params: Params, old: Params, held: frozenset[str]) -> Params:
+        """`params`, but those of `old` whose names are held."""
+        return self.keep(params, old, np.zeros(self.n_components(params), bool), held)
 
 
 def _bytes(values: Any) -> int:

@@ -1,8 +1,8 @@
 """Where EM starts: responsibilities of rows, and parameters from them.
 
-On rows that fit in `EXACT_ROWS` the responsibilities are scikit-learn's, to the bit, from the
-same random state. On more rows they are those of a sample, and several starts are compared by a
-few iterations on that sample before one is run on all rows.
+On rows that fit in `EXACT_ROWS` the responsibilities of `SKLEARN_METHODS` are scikit-learn's, to
+the bit, from the same random state. On more rows they are those of a sample, and several starts are
+compared by a few iterations on that sample before one is run on all rows.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,18 @@ from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
 from fastem.survey import has_missing, with_weight
 
-__all__ = ["EXACT_ROWS", "METHODS", "features", "from_responsibilities", "responsibilities", "sample_size", "screen"]
+__all__ = [
+    "EXACT_ROWS", "METHODS", "SKLEARN_METHODS", "Start", "features", "from_responsibilities", "random_parts",
+    "responsibilities", "sample_size", "screen",
+]  # fmt: skip
 
 EXACT_ROWS = 50_000
 SCREENING_ITERATIONS = 10
 NOISE_SHARE = 0.1
+# Clusters with a smaller part of the mean number of rows of a cluster are noise, where there is noise.
+_STRAY_SHARE = 0.02
+_STRAY_ROUNDS = 20
+_STEPS = 100
 
 Rows = np.ndarray
 Start = Callable[[Rows, int, np.random.RandomState, np.ndarray | None], np.ndarray]
@@ -59,11 +66,39 @@ def _random_from_data(
     return _one_each(rng.choice(rows, size=n_components, replace=False), X)
 
 
-METHODS: dict[str, Start] = {
+SKLEARN_METHODS: dict[str, Start] = {
     "kmeans": _kmeans,
     "k-means++": _kmeans_plusplus,
     "random": _random,
     "random_from_data": _random_from_data,
+}
+
+
+def _nearest_of(choose: Start) -> Start:
+    """A start that gives all rows to the nearest of the rows that `choose` gives to components, one each.
+
+    Components of one row have no spread. Of equal rows only one is chosen, while there are others.
+    """
+
+    def start(X: Rows, n_components: int, rng: np.random.RandomState, sample_weight: np.ndarray | None) -> np.ndarray:
+        _, distinct = np.unique(X, axis=0, return_index=True)
+        distinct.sort()
+        if sample_weight is not None:
+            distinct = distinct[sample_weight[distinct] > 0]
+        if len(distinct) < n_components:
+            distinct = np.arange(len(X)) if sample_weight is None else np.flatnonzero(sample_weight)
+        chosen = X[distinct][choose(X[distinct], n_components, rng, None).argmax(axis=0)].astype(np.float64)
+        scale = X.std(axis=0, dtype=np.float64)
+        scale = np.where(scale > 0, scale, 1)
+        distances = np.stack([np.square((X - row) / scale).sum(axis=1) for row in chosen], axis=1)
+        return _one_hot(distances.argmin(axis=1), n_components, X.dtype)
+
+    return start
+
+
+METHODS: dict[str, Start] = SKLEARN_METHODS | {
+    "k-means++": _nearest_of(_kmeans_plusplus),
+    "random_from_data": _nearest_of(_random_from_data),
 }
 
 
@@ -107,6 +142,12 @@ def _random_subsets(n_rows: int, n_components: int, n_columns: int, rng: np.rand
     return resp
 
 
+def random_parts(n_rows: int, n_parts: int, rng: np.random.RandomState) -> np.ndarray:
+    """Shares (n, parts) of rows that are dealt out at random, uneven enough to tell the parts apart."""
+    shares = rng.uniform(size=(n_rows, n_parts)) ** 4
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
 def _one_hot(labels: np.ndarray, n_components: int, dtype: Any) -> np.ndarray:
     resp = np.zeros((len(labels), n_components), dtype=dtype)
     resp[np.arange(len(labels)), labels] = 1
@@ -141,8 +182,15 @@ def features(model: MixtureModel, data: Data) -> np.ndarray:
     return np.where(missing, means, seen).astype(seen.dtype)
 
 
-def responsibilities(method: Any, X: Rows, model: MixtureModel, rng: np.random.RandomState, data: Data) -> np.ndarray:
-    """Responsibilities (n, K) of rows by a method's name, or by a callable or array of the user's.
+def responsibilities(
+    method: Any,
+    X: Rows,
+    model: MixtureModel,
+    rng: np.random.RandomState,
+    data: Data,
+    methods: dict[str, Start] = METHODS,
+) -> np.ndarray:
+    """Responsibilities (n, K) of rows by the name of one of `methods`, or by a callable or array of the user's.
 
     A callable gets ``(X, n_components, random_state)`` and returns responsibilities (n, K) or
     labels (n,). X are the features of the rows of `data`; rows of which the components are known
@@ -155,14 +203,41 @@ def responsibilities(method: Any, X: Rows, model: MixtureModel, rng: np.random.R
     """
     n_noise = model.family.n_noise
     n_components = model.n_components - n_noise
-    resp = _of_own(method, X, n_components, rng, data)
     if not n_noise:
+        return _of_own(method, X, n_components, rng, data, methods)
+    resp = _without_strays(method, X, n_components, rng, data, methods)
+    strays = resp.sum(axis=1, keepdims=True) == 0
+    noise = np.where(strays, 1 / n_noise, NOISE_SHARE).astype(resp.dtype)
+    return np.hstack([resp * (1 - NOISE_SHARE * n_noise), np.repeat(noise, n_noise, axis=1)])
+
+
+def _without_strays(
+    method: Any, X: Rows, n_components: int, rng: np.random.RandomState, data: Data, methods: dict[str, Start]
+) -> np.ndarray:
+    """Responsibilities of the components that have parameters, none for rows that only the noise can hold.
+
+    Clusters of too few rows are such: the others are clustered again without them.
+    """
+    resp = _of_own(method, X, n_components, rng, data, methods)
+    if not isinstance(method, str) or data.allowed is not None or X.shape[1] == 0:
         return resp
-    noise = np.full((len(resp), n_noise), NOISE_SHARE, resp.dtype)
-    return np.hstack([resp * (1 - NOISE_SHARE * n_noise), noise])
+    weights = data.weights if len(data.weights) else None
+    least = max(X.shape[1] + 2, _STRAY_SHARE * len(X) / n_components)
+    kept = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
+    for _ in range(_STRAY_ROUNDS):
+        labels = resp[kept].argmax(axis=1)
+        few = np.bincount(labels, minlength=n_components)[labels] < least
+        if not few.any() or len(kept) - few.sum() < max(len(X) / 2, n_components * least):
+            break
+        kept = kept[~few]
+        resp = np.zeros_like(resp)
+        resp[kept] = methods[method](X[kept], n_components, rng, None if weights is None else weights[kept])
+    return resp
 
 
-def _of_own(method: Any, X: Rows, n_components: int, rng: np.random.RandomState, data: Data) -> np.ndarray:
+def _of_own(
+    method: Any, X: Rows, n_components: int, rng: np.random.RandomState, data: Data, methods: dict[str, Start]
+) -> np.ndarray:
     """Responsibilities of the components that have parameters."""
     weights = data.weights if len(data.weights) else None
     if data.allowed is not None and isinstance(method, str):
@@ -170,7 +245,7 @@ def _of_own(method: Any, X: Rows, n_components: int, rng: np.random.RandomState,
     if isinstance(method, str) and X.shape[1] == 0:
         return _random_subsets(len(X), n_components, data.source.n_features, rng).astype(X.dtype)
     if isinstance(method, str):
-        return METHODS[method](X, n_components, rng, weights)
+        return methods[method](X, n_components, rng, weights)
     resp = np.asarray(method(X, n_components, rng) if callable(method) else method)
     if resp.ndim == 1 and resp.shape == (len(X),) and resp.dtype.kind in "iu":
         if resp.min() < 0 or resp.max() >= n_components:
@@ -195,15 +270,30 @@ def from_responsibilities(
     shape: Shape,
     override: Callable[[MixtureParams], MixtureParams],
 ) -> MixtureParams:
-    """Parameters after one M-step from given responsibilities; `override` puts in those that the user gave."""
+    """Parameters of the largest likelihood under given responsibilities; `override` puts in those that the user gave.
+
+    One M-step gives them, or several where one goes only part of the way.
+    """
     about = model.about(data.source.take(data.sample_rows(1000)))
     about = override(about) if model.held else about
-    stats = data.accumulate(model, about, about, shape, resp)
-    centre = model.recentre(stats, about, shape)
-    if centre is not None:
-        about = centre
+    for _ in range(_STEPS if model.family.takes_steps else 1):
         stats = data.accumulate(model, about, about, shape, resp)
-    return override(model.maximize(stats, about, policy).params)
+        centre = model.recentre(stats, about, shape)
+        if centre is not None:
+            about = centre
+            stats = data.accumulate(model, about, about, shape, resp)
+        before, about = about, model.maximize(stats, about, policy).params
+        if _is_near(about.components, before.components):
+            break
+    return override(about)
+
+
+def _is_near(params: Any, before: Any) -> bool:
+    """Whether parameters are the same as before to half their digits."""
+    if isinstance(params, tuple):
+        return all(_is_near(a, b) for a, b in zip(params, before, strict=True))
+    scale = np.maximum(np.abs(params).max(initial=0), np.abs(before).max(initial=0))
+    return bool(np.all(np.abs(params - before) <= 1e-8 * scale))
 
 
 def screen(
@@ -215,6 +305,7 @@ def screen(
     rng: np.random.RandomState,
     shape: Shape,
     override: Callable[[MixtureParams], MixtureParams],
+    methods: dict[str, Start] = METHODS,
 ) -> list[MixtureParams]:
     """The best of several starts, compared after a few iterations on data in memory.
 
@@ -229,7 +320,7 @@ def screen(
     for i in range(n_candidates):
         policy = DeathPolicy(model.n_components)
         seen = scaled if i % 2 and method in ("kmeans", "k-means++") else X
-        resp = responsibilities(method, seen, model, rng, data)
+        resp = responsibilities(method, seen, model, rng, data, methods)
         try:
             params = from_responsibilities(model, data, resp, policy, shape, override)
             fit = run(model, Fit(params), data, shape, policy=policy, tol=0.0, max_iter=SCREENING_ITERATIONS)

@@ -44,11 +44,12 @@ ALLOWED = {
     "cluster": {"em", "sources", "statistics", "tiles", "allowed", "survey", "family"},
     "container": {"files"},
     "checkpoint": {"container", "files", "em", "latent"},
+    "saddle": {"em", "family", "latent", "sources", "start"},
     "start": {"em", "family", "latent", "allowed", "survey"},
     "persistence": {"container", "estimators", "families", "family"},
     "estimators": ENGINE
     | {"em", "start", "online", "cluster", "checkpoint", "container", "sources", "families", "latent", "persistence"}
-    | {"allowed", "survey"}
+    | {"allowed", "survey", "saddle"}
     | {"estimators"},
     "progress": {"em"},
     "plot": {"estimators"},

@@ -36,6 +36,8 @@ from fastem.threads import available_threads
 
 __all__ = ["FittedMixture"]
 
+_IMPOSSIBLE = -1e19  # a smaller log-density is that of values that cannot be
+
 
 class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
     """Base of the mixtures with independent labels, as far as they need no more than parameters."""
@@ -95,7 +97,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         return self._infer(X, y, out, "resp")
 
     def score_samples(self, X: Any, y: Any = None, *, out: Any = None) -> Any:
-        """The log-density of each row.
+        """The log-density of each row; -inf where a row is impossible under all components.
 
         Parameters
         ----------
@@ -219,6 +221,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         walks: dict[bool, InferPass] = {}
         nothing = Output(np.empty(0), np.empty((0, k), source.dtype), np.empty(0, np.int64))
         data = Data(source)
+        checks = family.excludes(params.components)
         for first, block, _ in data.blocks():
             size = block_rows(max(k, source.n_features), source.dtype)
             for start in range(0, len(block), size):
@@ -230,7 +233,16 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 if missing not in walks:
                     walks[missing] = model.of(family).infer(params, self._shape(source), missing)
                 values = np.empty((len(rows), *tail), dtype)
-                walks[missing].add(rows, nothing._replace(**{what: values}), data.pace)
+                wanted = {what: values} | ({"log_prob": np.empty(len(rows))} if checks and what != "log_prob" else {})
+                walks[missing].add(rows, nothing._replace(**wanted), data.pace)
+                impossible = wanted["log_prob"] < _IMPOSSIBLE if checks else np.empty(0, bool)
+                if what == "log_prob":
+                    values[: len(impossible)][impossible] = -np.inf
+                elif impossible.any():
+                    raise ValueError(
+                        f"Row {first + start + int(np.argmax(impossible))} of X is impossible under all components: "
+                        "their probabilities or rates are 0 there. A prior keeps them from 0."
+                    )
                 if what == "labels" and family.n_noise:
                     values[values == k - 1] = -1
                 if what == "log_prob" and (of_rows := base(family, rows)) is not None:
@@ -253,8 +265,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         -------
         log_likelihood : float
         """
-        log_likelihood, weight = self._log_likelihood(X, y, sample_weight)
-        return log_likelihood / weight
+        return self._log_likelihood(X, y, sample_weight)[0]
 
     def bic(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
         """Bayesian information criterion, ``-2 log L + p log n``: lower is better.
@@ -271,8 +282,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         -------
         bic : float
         """
-        log_likelihood, weight = self._log_likelihood(X, y, sample_weight)
-        return -2 * log_likelihood + self.n_parameters_ * math.log(weight)
+        mean, weight = self._log_likelihood(X, y, sample_weight)
+        return -2 * mean * weight + self.n_parameters_ * math.log(weight)
 
     def aic(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
         """Akaike's information criterion, ``-2 log L + 2 p``: lower is better.
@@ -288,7 +299,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         -------
         aic : float
         """
-        return -2 * self._log_likelihood(X, y, sample_weight)[0] + 2 * self.n_parameters_
+        mean, weight = self._log_likelihood(X, y, sample_weight)
+        return -2 * mean * weight + 2 * self.n_parameters_
 
     def icl(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
         """Integrated completed likelihood criterion: lower is better.
@@ -317,6 +329,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         return self.bic(X, y, sample_weight=sample_weight) + 2 * doubt
 
     def _log_likelihood(self, X: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
+        """The mean log-density of a row, and the weight of all rows."""
         check_is_fitted(self)
         source = self._open(X, y, reset=False)
         weights = check_weights(sample_weight, source.n_rows)
@@ -325,7 +338,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         if model.family.is_surveyed:
             model = model.of(model.family.widened(data.look(model.family).reach))
         stats = accumulate(model, self._fitted(), data, self._shape(source))
-        return float(stats.labels.log_likelihood), float(stats.labels.weight)
+        weight = float(stats.labels.weight)
+        return float(stats.labels.log_likelihood) / weight, weight * data.unit
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows from the mixture.

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -28,6 +28,7 @@ from fastem.sources import ArraySource, Source, block_rows
 from fastem.start import (
     EXACT_ROWS,
     METHODS,
+    Start,
     features,
     from_responsibilities,
     responsibilities,
@@ -47,6 +48,8 @@ _WITHOUT_EFFECT = {"n_threads", "verbose", "verbose_interval", "callbacks"}
 
 class BaseMixture(FittedMixture):
     """Base of the mixtures with independent labels."""
+
+    _start_methods: ClassVar[dict[str, Start]] = METHODS
 
     @abstractmethod
     def _make_model(self, data: Data) -> MixtureModel:
@@ -141,7 +144,7 @@ class BaseMixture(FittedMixture):
             allowed = None if labels is None else Allowed.of_labels(labels, source.n_rows, self._classes())
             weights = _weigh_down(weights, allowed, unlabelled_weight)
             data = make_data(source, weights, client, self.n_threads, allowed)
-            model = self._make_model(data)
+            model = self._make_model(data).in_unit(data.unit)
             self._check_size(source, model, shape)
             self._check_start(model, source.n_features)
             warm_up = self._make_warm_up(method, model, data, shape)
@@ -268,6 +271,7 @@ class BaseMixture(FittedMixture):
         weight = float(data.weights.sum()) if len(data.weights) else data.source.n_rows
         self.log_likelihood_ = objective * weight
         self.deaths_: list[int] = []
+        self.saddles_: list[int] = []
         self.fit_seconds_ = float(np.sum(fit.seconds))
         self.online_ = flatten("state", state)
 
@@ -291,15 +295,21 @@ class BaseMixture(FittedMixture):
             verbose_interval=self.verbose_interval,
             warm_up=warm_up,
             checkpoint=checkpoint,
+            reach=self._reach(),
         )
         best, deaths = runs.best(check_random_state(self.random_state))
         final = accumulate(model, best.params, data, shape)
         self._set_fit(model, best, shape.n_features)
-        self.log_likelihood_ = float(final.labels.log_likelihood)
+        self.log_likelihood_ = float(final.labels.log_likelihood) * data.unit
         self.fit_seconds_ = time.perf_counter() - began
         self.deaths_ = deaths
+        self.saddles_ = best.saddles
         self.__dict__.pop("online_", None)
         return best
+
+    def _reach(self) -> float:
+        """What a converged fit may still gain in the mean log-likelihood of a row, as it is projected."""
+        return np.inf
 
     def _is_warm(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "converged_")
@@ -345,6 +355,7 @@ class BaseMixture(FittedMixture):
         self.lower_bound_ = fit.objective
         self.lower_bounds_ = fit.objectives
         self.n_parameters_ = self._count_parameters(model, n_features)
+        self.at_floor_ = [(int(k), int(j)) for k, j in np.argwhere(model.family.at_floor(fit.params.components))]
         self.history_ = {
             "objective": np.array(fit.objectives),
             "change": np.array(fit.changes),
@@ -373,6 +384,8 @@ class BaseMixture(FittedMixture):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+        if self.at_floor_:
+            warnings.warn(self._describe_floor(), ConvergenceWarning, stacklevel=3)
         if self.deaths_:
             warnings.warn(
                 f"Components lost all their data during the fit: {self.deaths_}. They were started again beside "
@@ -381,6 +394,17 @@ class BaseMixture(FittedMixture):
                 stacklevel=3,
             )
 
+    def _describe_floor(self) -> str:
+        """Which components are as narrow as they may be, and where."""
+        names = getattr(self, "feature_names_in_", None)
+        found = [f"{k} in column {j if names is None or j >= len(names) else names[j]}" for k, j in self.at_floor_[:5]]
+        more = f" and {len(self.at_floor_) - 5} more" if len(self.at_floor_) > 5 else ""
+        return (
+            f"Components are as narrow as the data can tell: {', '.join(found)}{more}. Their rows are equal there, or "
+            "follow from other columns, and the likelihood has no other bound. Fewer components, a prior or a larger "
+            "floor may describe the data better."
+        )
+
     def _callbacks(self) -> Sequence[Callback]:
         if self.callbacks is None:
             return ()
@@ -388,7 +412,16 @@ class BaseMixture(FittedMixture):
 
     def _check_record(self) -> None:
         """Raise ValueError unless what is told of a loaded model's fit is sound."""
-        scalars = ("converged_", "stop_reason_", "lower_bound_", "log_likelihood_", "n_parameters_", "fit_seconds_")
+        scalars = (
+            "converged_",
+            "stop_reason_",
+            "at_floor_",
+            "saddles_",
+            "lower_bound_",
+            "log_likelihood_",
+            "n_parameters_",
+            "fit_seconds_",
+        )
         missing = [name for name in scalars if not hasattr(self, name)]
         if missing or set(self.history_) != {"objective", "change", "seconds"}:
             raise ValueError(f"attributes or parts of history_ are missing: {', '.join(missing)}")
@@ -399,6 +432,8 @@ class BaseMixture(FittedMixture):
             self._check_online()
         self.lower_bounds_ = [float(bound) for bound in self.lower_bounds_]
         self.deaths_ = [int(k) for k in self.deaths_]
+        self.saddles_ = [int(n) for n in self.saddles_]
+        self.at_floor_ = [(int(k), int(j)) for k, j in np.reshape(self.at_floor_, (-1, 2))]
         if hasattr(self, "feature_names_in_"):
             self.__dict__["feature_names_in_"] = np.array(self.__dict__["feature_names_in_"], dtype="O")
 
@@ -441,7 +476,7 @@ class BaseMixture(FittedMixture):
         X = np.empty((data.source.n_rows, 0), shape.dtype) if given else features(model, data)
         for _ in range(1 if given else self.n_init):
             policy = DeathPolicy(model.n_components)
-            resp = responsibilities(self.init_params, X, model, rng, data)
+            resp = responsibilities(self.init_params, X, model, rng, data, self._start_methods)
             yield from_responsibilities(model, data, resp, policy, shape, override), policy
 
     def _screened_starts(
@@ -460,8 +495,9 @@ class BaseMixture(FittedMixture):
         extra = BLIND_STARTS if model.family.starts_blind else 3
         n_candidates = max(self.n_screen or self.n_init + extra, self.n_init)
         for params in screen(
-            model, sample, self.init_params, n_candidates, self.n_init, rng, shape, partial(self._override, model)
-        ):
+            model, sample, self.init_params, n_candidates, self.n_init, rng, shape, partial(self._override, model),
+            self._start_methods,
+        ):  # fmt: skip
             yield params, DeathPolicy(model.n_components)
 
     # --- checks -------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastem.checkpoint import Checkpoint, Snapshot
-from fastem.em import Callback, Data, Fit, StopReason, run
+from fastem.em import Callback, Data, Fit, StopReason, has_converged, run
 from fastem.estimators._talk import Talk
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
 from fastem.online import WarmUp
+from fastem.saddle import way_up
 
 __all__ = ["Runs", "Starts"]
 
@@ -29,6 +30,9 @@ class Runs:
         Whether there can be more than one start.
     previous : float
         Objective before the first iteration.
+    reach : float
+        What a converged fit may still gain, as it is projected; infinite if only `tol` counts. Then
+        saddle points end a fit, else it goes on from them.
     """
 
     model: MixtureModel
@@ -44,6 +48,7 @@ class Runs:
     verbose_interval: int
     warm_up: WarmUp | None
     checkpoint: Checkpoint | None
+    reach: float = np.inf
 
     def best(self, rng: np.random.RandomState) -> tuple[Fit, list[int]]:
         """The best fit of all runs, and the components that died in it."""
@@ -63,8 +68,8 @@ class Runs:
     def _go_on(self, resumed: Snapshot | None) -> Snapshot | None:
         """A callback's word does not outlive its fit."""
         if resumed is not None and resumed.fit.reason is StopReason.CALLBACK:
-            has_converged = abs(resumed.fit.changes[-1]) < self.tol
-            resumed.fit.reason = StopReason.CONVERGED if has_converged else None
+            is_over = has_converged(resumed.fit, self.tol, self.reach, self.shape.dtype)
+            resumed.fit.reason = StopReason.CONVERGED if is_over else None
         return resumed
 
     def _snapshots(self, rng: np.random.RandomState, resumed: Snapshot | None) -> Iterator[Snapshot]:
@@ -103,11 +108,20 @@ class Runs:
             init=now.init,
             callbacks=[talk, *self.callbacks],
             keep=lambda: self._keep(now),
+            reach=self.reach,
+            escape=None if self.reach == np.inf else self._escape,
         )
-        if now.fit.converged and self.model.family.coincide(now.fit.params.components):
+        if self.reach == np.inf and now.fit.converged and self._way_up(now.fit) is not None:
             now.fit.reason = StopReason.SADDLE
         talk.end(now.fit)
         return now.fit
+
+    def _escape(self, fit: Fit) -> MixtureParams | None:
+        """Parameters from which a fit goes on that ended at a saddle point, as often as there are components."""
+        return self._way_up(fit) if len(fit.saddles) < self.model.n_components else None
+
+    def _way_up(self, fit: Fit) -> MixtureParams | None:
+        return way_up(self.model, self.data, self.shape, fit, self.tol)
 
     def _keep(self, now: Snapshot) -> None:
         if self.checkpoint is not None:

@@ -12,6 +12,7 @@ from fastem.estimators._mixture import BaseMixture
 from fastem.families import GAUSSIANS as FAMILIES
 from fastem.families._gaussian import GaussianFamily, GaussianParams
 from fastem.latent.labels import MixtureModel, MixtureParams
+from fastem.start import SKLEARN_METHODS
 
 __all__ = ["GaussianMixture"]
 
@@ -131,6 +132,8 @@ default='kmeans'
     >>> np.sort(mixture.weights_).round(2).tolist()
     [0.3, 0.7]
     """
+
+    _start_methods = SKLEARN_METHODS
 
     def __init__(
         self,

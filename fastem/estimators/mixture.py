@@ -20,6 +20,8 @@ from fastem.sources import is_frame, open_source
 __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
 
 _SAMPLE_ROWS = 10_000
+# What a converged fit may still gain, in units of tol.
+_REACH = 10
 
 
 class Mixture(BaseMixture):
@@ -32,7 +34,8 @@ class Mixture(BaseMixture):
     n_components : int, default=1
         Number of components K.
     tol : float, default=1e-6
-        The fit has converged when the mean log-likelihood of a row changes by less.
+        The fit has converged when the mean log-likelihood of a row changes by less, and by the rate at
+        which its changes shrink is projected to gain no more than ten times as much for ever after.
     max_iter : int, default=500
         Largest number of iterations of a run.
     n_init : int, default=1
@@ -195,6 +198,9 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         return np.concatenate(blocks)
 
     # --- the model ----------------------------------------------------------------------------
+
+    def _reach(self) -> float:
+        return _REACH * float(self.tol)
 
     def _has_response(self) -> bool:
         return bool(self.family.has_response)

@@ -47,7 +47,7 @@ STUDENTS: dict[str, type[StudentFamily]] = {"full": StudentTFull, "diag": Studen
 
 
 def Gaussian(  # it makes a family, as a class does
-    covariance_type: str = "full", reg_covar: Any = 1e-6, prior: GaussianPrior | None = None
+    covariance_type: str = "full", reg_covar: Any = 0.0, prior: GaussianPrior | None = None, floor: Any = None
 ) -> GaussianFamily:
     """Gaussians, with one of four structures of the covariance.
 
@@ -56,10 +56,14 @@ def Gaussian(  # it makes a family, as a class does
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
         Each component its own matrix, one matrix for all, variances of each column, or one
         variance a component.
-    reg_covar : float, default=1e-6
-        Added to the diagonal of the covariances, relative to each column's variance.
+    reg_covar : float or array-like of shape (d,), default=0
+        Added to the diagonal of the covariances, as scikit-learn does.
     prior : GaussianPrior, optional
         A normal-inverse-Wishart prior: the fit then maximizes the posterior density.
+    floor : float or array-like of shape (d,), optional
+        Least standard deviation of a component in each column. It bounds the likelihood where a
+        component sits on equal values, and changes no other. Default: an eighth of the distance
+        between neighbouring numbers of the data's dtype at the component's mean.
 
     Returns
     -------
@@ -73,11 +77,15 @@ def Gaussian(  # it makes a family, as a class does
     """
     if covariance_type not in GAUSSIANS:
         raise ValueError(f"covariance_type must be one of {', '.join(GAUSSIANS)}, not {covariance_type!r}.")
-    return GAUSSIANS[covariance_type](reg_covar, prior)
+    return GAUSSIANS[covariance_type](reg_covar, prior, floor)
 
 
 def StudentT(  # it makes a family, as a class does
-    covariance_type: str = "full", dofs: float | None = None, shared_dofs: bool = False, reg_covar: float = 1e-6
+    covariance_type: str = "full",
+    dofs: float | None = None,
+    shared_dofs: bool = False,
+    reg_covar: Any = 0.0,
+    floor: Any = None,
 ) -> StudentFamily:
     """Multivariate t distributions.
 
@@ -89,8 +97,10 @@ def StudentT(  # it makes a family, as a class does
         Degrees of freedom of all components; default: estimated.
     shared_dofs : bool, default=False
         Whether estimated degrees of freedom are the same in all components.
-    reg_covar : float, default=1e-6
-        Added to the diagonal of the scale matrices, relative to each column's variance.
+    reg_covar : float or array-like of shape (d,), default=0
+        Added to the diagonal of the scale matrices.
+    floor : float or array-like of shape (d,), optional
+        Least scale of a component in each column; default as for `Gaussian`.
 
     Returns
     -------
@@ -104,4 +114,4 @@ def StudentT(  # it makes a family, as a class does
     """
     if covariance_type not in STUDENTS:
         raise ValueError(f"covariance_type must be one of {', '.join(STUDENTS)}, not {covariance_type!r}.")
-    return STUDENTS[covariance_type](dofs, shared_dofs, reg_covar)
+    return STUDENTS[covariance_type](dofs, shared_dofs, reg_covar, floor)

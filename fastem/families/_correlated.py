@@ -16,6 +16,7 @@ class CorrelatedGaussian(GaussianFamily):
     """Base of the structures in which the missing cells of a row depend on the others."""
 
     incomplete_parameters: ClassVar[type]
+    gives_matrices = True
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return triangular_scratch(n_features, tile_rows)

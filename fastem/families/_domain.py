@@ -1,9 +1,22 @@
 """What values cells may have, and functions of counts."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import gammaln
 
-__all__ = ["check_concentration", "check_counts", "check_values", "log_factorial", "positive_prior"]
+from fastem.families._special import stirling
+
+__all__ = [
+    "check_concentration",
+    "check_counts",
+    "check_values",
+    "excess",
+    "log_factorial",
+    "positive_medians",
+    "positive_prior",
+    "tabled",
+]
 
 _TABLE = gammaln(np.arange(2048) + 1.0)
 
@@ -31,10 +44,33 @@ def log_factorial(counts: np.ndarray) -> np.ndarray:
     return np.asarray(gammaln(counts.astype(np.float64) + 1.0))
 
 
+def excess(counts: np.ndarray) -> np.ndarray:
+    """``log x! - (x log x - x)`` of whole numbers, without cancellation; 0 of 0."""
+    safe = np.maximum(counts, 1.0)
+    return np.where(counts > 0, 0.5 * np.log(2 * np.pi * safe) + stirling(safe), 0.0)
+
+
+def tabled(function: Callable[..., np.ndarray], counts: np.ndarray, *parameters: float) -> np.ndarray:
+    """A function of whole numbers, and of parameters, looked up where they are small; 0 where they are missing."""
+    missing = np.isnan(counts)
+    known = np.where(missing, 0.0, counts).astype(np.float64)
+    top = known.max(initial=0.0)
+    is_small = top < len(_TABLE)
+    values = function(np.arange(top + 1) if is_small else known, *parameters)
+    values = values[known.astype(np.intp)] if is_small else values
+    return np.where(missing, 0.0, values)
+
+
 def check_concentration(prior: float) -> None:
     """Raise ValueError unless a prior's concentration is one under which there is a mode."""
     if not prior >= 1:
         raise ValueError(f"prior must be a concentration of at least 1, not {prior!r}.")
+
+
+def positive_medians(rows: np.ndarray) -> np.ndarray:
+    """A value in the middle of each column of positive numbers; 1 where there is none."""
+    found = [np.median(column[column > 0]) if np.any(column > 0) else 1.0 for column in rows.T.astype(np.float64)]
+    return np.array(found, dtype=np.float64)
 
 
 def positive_prior(prior: tuple[float, float] | None) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from fastem.families._floor import floor_of, floor_variances, relative_floor
 from fastem.families._prior import GaussianPrior
 from fastem.family import DegenerateError, Facts, Family, Maximized, Prepared
 from fastem.simd import splat
@@ -19,8 +20,8 @@ __all__ = [
 ]  # fmt: skip
 
 LOG_2PI = float(np.log(2 * np.pi))
-# scikit-learn adds it to the weight of each component
-GUARD = 10 * float(np.finfo(np.float64).eps)
+# Of the weight of all rows; less weight of a column's cells in a component determines nothing.
+_UNSEEN = 4 * float(np.finfo(np.float64).eps)
 
 
 class GaussianParams(NamedTuple):
@@ -93,19 +94,24 @@ class GaussianFamily(Family[GaussianParams, Any]):
 
     Parameters
     ----------
-    reg_covar : float or ndarray of shape (d,), default=1e-6
-        Added to the diagonal of the covariances; in a `Mixture` relative to each column's variance.
+    reg_covar : float or ndarray of shape (d,), default=0
+        Added to the diagonal of the covariances.
     prior : GaussianPrior, optional
         A normal-inverse-Wishart prior: the fit then maximizes the posterior density.
+    floor : float or array-like of shape (d,), optional
+        Least standard deviation of a component in each column. Default in a `Mixture`: an eighth
+        of the distance between neighbouring numbers of the data's dtype at the component's mean.
     """
 
     kernel_parameters: ClassVar[type]
     parameters = GaussianParams
     has_own_covariances: ClassVar[bool] = True
+    gives_matrices: ClassVar[bool] = False
 
-    def __init__(self, reg_covar: Any = 1e-6, prior: GaussianPrior | None = None):
+    def __init__(self, reg_covar: Any = 0.0, prior: GaussianPrior | None = None, floor: Any = None):
         self.reg_covar = reg_covar
         self.prior = prior
+        self.floor = floor
 
     @abstractmethod
     def second_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -134,6 +140,14 @@ class GaussianFamily(Family[GaussianParams, Any]):
     @abstractmethod
     def covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
         """Covariances about the new means, with `reg_covar` on the diagonal."""
+
+    @abstractmethod
+    def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        """Covariances, the nearest ones that are wide enough where they are not; see `bounded_matrices`."""
+
+    @abstractmethod
+    def at_least(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        """The mask (K, d) of the columns in which covariances are no wider than they must be."""
 
     @abstractmethod
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
@@ -191,9 +205,9 @@ class GaussianFamily(Family[GaussianParams, Any]):
             raise ValueError(f"prior must be a GaussianPrior, not {self.prior!r}.")
 
     def bind(self, facts: Facts) -> Self:
-        """Relative to the data: `reg_covar` in units of each column's variance, and the prior."""
+        """The prior and the floor, as the data need them."""
         prior = None if self.prior is None else self.prior.bind(facts.rows, facts.weights)
-        return type(self)(self.reg_covar * column_moments(facts.rows, facts.weights)[1], prior)
+        return type(self)(self.reg_covar, prior, floor_of(facts.rows, self.floor))
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> Any:
         return zeros(
@@ -272,15 +286,34 @@ class GaussianFamily(Family[GaussianParams, Any]):
     ) -> Maximized:
         if self.prior is not None:
             stats = self._with_prior(stats, self.prior, about.means)
-        moments = self._moments(stats, counts, about, held)
-        means = np.where(dead[:, None], about.means, moments.means)
+        means, covariances = self.update(stats, counts, about, dead, held)
         if "covariances" in held:
             return Maximized(about._replace(means=means))
-        covariances = self._covariances(stats.second, moments)
-        unseen = np.broadcast_to(moments.cells <= 2 * GUARD, means.shape)
-        covariances = self.restore(covariances, about.covariances, dead, unseen)
+        covariances = self.with_floor(covariances, means)
         params = GaussianParams(means, covariances, self.factor(covariances))
-        return Maximized(params, self._slack(params, counts))
+        return Maximized(params, self._slack(params, about, counts))
+
+    def update(
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dead: np.ndarray, held: frozenset[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Means and covariances, as narrow as they come."""
+        moments = self._moments(stats, counts, about, held)
+        means = np.where(dead[:, None], about.means, moments.means)
+        unseen = np.broadcast_to(moments.cells <= _UNSEEN * counts.sum(), means.shape)
+        covariances = self._covariances(stats.second, moments)
+        return means, self.restore(covariances, about.covariances, dead, unseen)
+
+    def with_floor(self, covariances: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Covariances that are not below the floor, of components with the given means."""
+        if self.floor is None:
+            return covariances
+        return self.bounded(covariances, floor_variances(self.floor, means), relative_floor(self.floor))
+
+    def at_floor(self, params: GaussianParams) -> np.ndarray:
+        if self.floor is None:
+            return np.zeros(params.means.shape, bool)
+        least = floor_variances(self.floor, params.means)
+        return self.at_least(params.covariances, least, relative_floor(self.floor))
 
     def restore(self, new: np.ndarray, old: np.ndarray, dead: np.ndarray, unseen: np.ndarray) -> np.ndarray:
         """Covariances, but the old ones where there are no data: dead components, `unseen` cells (K, d)."""
@@ -289,8 +322,7 @@ class GaussianFamily(Family[GaussianParams, Any]):
         return new
 
     def _moments(self, stats: Any, counts: np.ndarray, about: GaussianParams, held: frozenset[str]) -> Moments:
-        # scikit-learn's guard against empty components, so that results agree with its own
-        cells = self.cells(stats, counts) + GUARD
+        cells = np.maximum(self.cells(stats, counts), np.finfo(np.float64).tiny)
         weights, degrees = cells, 0.0
         if self.prior is not None:
             weights = cells + self.prior.shrinkage
@@ -322,10 +354,53 @@ class GaussianFamily(Family[GaussianParams, Any]):
         with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
             return self.covariances(second, moments)
 
-    def _slack(self, params: GaussianParams, counts: np.ndarray) -> float:
-        """What `reg_covar` may cost: n/2 sum of -log(1 - u) - u, u the eigenvalues of reg * precision."""
-        u = np.max(self.reg_covar) * self.traces(params.precisions_cholesky, params.means.shape[1])
-        return float(0.5 * np.sum(counts * u**2)) if np.all(u < 0.5) else math.inf
+    def _slack(self, params: GaussianParams, about: GaussianParams, counts: np.ndarray) -> float:
+        """What `reg_covar`, and a floor that moved with a component, may cost the log-likelihood."""
+        return self._slack_of_addition(params, counts) + self._slack_of_floor(params, about, counts)
+
+    def _slack_of_addition(self, params: GaussianParams, counts: np.ndarray) -> float:
+        """What is lost against the best covariances that are not below `reg_covar`, which the ones before are.
+
+        With eigenvalues s of a scatter in units of it, ``s + 1`` stands where ``max(s, 1)`` would be
+        best. With ``u = 1 / (s + 1)``, n / 2 times ``-log(1 - u) - u`` is lost for s > 1, which is at
+        most ``u^2``; for s < 1 it is less, and never more than 0.2.
+        """
+        if not np.any(self.reg_covar):
+            return 0.0
+        d = params.means.shape[1]
+        # eigenvalues of reg * precision are 1 / (s + 1), their sum bounds each
+        u = np.max(self.reg_covar) * self.traces(params.precisions_cholesky, d)
+        small = np.minimum(u, 0.5)
+        return float(0.5 * np.sum(counts * np.where(u < 0.5, np.minimum(small**2, 0.2 * d), 0.2 * d)))
+
+    def _slack_of_floor(self, params: GaussianParams, about: GaussianParams, counts: np.ndarray) -> float:
+        """Covariances before are wide enough when they are multiplied by what the floor has grown by.
+
+        Factors of matrices that are nearly singular are rounded: relatively by eps over their
+        least eigenvalue.
+        """
+        if self.floor is None:
+            return 0.0
+        bound = np.broadcast_to(self.at_floor(params), params.means.shape).any(axis=1)
+        if not bound.any():
+            return 0.0
+        d = params.means.shape[1]
+        growth = np.maximum((self._limits(params) / self._limits(about)).max(axis=1), 1.0)
+        rounding = np.finfo(np.float64).eps / relative_floor(self.floor) * self.gives_matrices
+        return float(0.5 * d * np.sum(np.where(bound, counts * (np.log(growth) + d * rounding), 0.0)))
+
+    def _limits(self, params: GaussianParams) -> np.ndarray:
+        least = floor_variances(self.floor, params.means)
+        if not self.gives_matrices:
+            return least
+        variances = self.variances(params.covariances, params.means.shape[1])
+        return np.maximum(least, relative_floor(self.floor) * variances)
+
+    def hold(self, params: GaussianParams, old: GaussianParams, held: frozenset[str]) -> GaussianParams:
+        means = old.means if "means" in held else params.means
+        if "covariances" in held:
+            return old._replace(means=means)
+        return params._replace(means=means)
 
     def n_components(self, params: GaussianParams) -> int:
         return len(params.means)
@@ -340,12 +415,6 @@ class GaussianFamily(Family[GaussianParams, Any]):
         variances = self.variances(params.covariances, means.shape[1])
         means[k] += rng.standard_normal(means.shape[1]) * np.sqrt(variances[min(k, len(variances) - 1)])
         return params._replace(means=means)
-
-    def coincide(self, params: GaussianParams) -> bool:
-        variances = self.variances(params.covariances, params.means.shape[1])
-        least, largest = variances.min(axis=0), variances.max(axis=0)
-        near = np.ptp(params.means, axis=0) < 0.1 * np.sqrt(least)
-        return len(params.means) > 1 and bool(np.all(near & (largest < 1.2 * least)))
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features + self.n_covariance_parameters(n_components, n_features)

@@ -191,6 +191,7 @@ class GeneralisedRegression(RegressionFamily):
     """
 
     parameters = RegressionParams
+    takes_steps = True
     kernel: ClassVar[type]
 
     def __init__(self, fit_intercept: bool = True, bounds: Any = None):

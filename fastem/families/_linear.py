@@ -17,25 +17,30 @@ from fastem.statistics import zeros
 from fastem.tiles import n_points
 
 __all__ = [
-    "FLOOR", "LinearFamily", "LinearKernel", "LinearStatistics", "add_sums", "linear_log_density", "safe_log",
+    "IMPOSSIBLE", "LinearFamily", "LinearKernel", "LinearStatistics", "add_sums", "linear_log_density", "log_ratio",
+    "log_table",
 ]  # fmt: skip
 
-# Logarithms of zeros: their products with counts stay finite, their exponentials are 0.
-FLOOR = -700.0
+# Log-density of a value that cannot be: less than any that can be, and finite in float32 too, as are its multiples.
+IMPOSSIBLE = -1e20
 
 
 class LinearKernel(NamedTuple):
-    """Slopes (K, d), constants (K,)."""
+    """Slopes (K, d), constants (K,); and what counts impossible values, alike, or without rows if none is."""
 
     slopes: np.ndarray
     constants: np.ndarray
+    excluding: np.ndarray
+    excluding_constants: np.ndarray
 
 
 class LinearIncomplete(NamedTuple):
-    """Slopes and constants of each cell (K, 2 d), log-weights (K,)."""
+    """Slopes and constants of each cell (K, 2 d), log-weights (K,); what counts impossible values, alike."""
 
     slopes: np.ndarray
     constants: np.ndarray
+    excluding: np.ndarray
+    excluding_constants: np.ndarray
 
 
 class LinearStatistics(NamedTuple):
@@ -69,6 +74,19 @@ def linear_log_density(x, d, slopes, constants, out):  # type: ignore[no-untyped
                 s1 = fma(slope, load(x, j * m + b + w), s1)
             store(out, k * m + b, s0)
             store(out, k * m + b + w, s1)
+
+
+@njit(error_model="numpy")
+def _exclude(x, d, slopes, constants, out):  # type: ignore[no-untyped-def]
+    """Add `IMPOSSIBLE` for each value that a component excludes: a sum of counts, so nothing else is rounded."""
+    w = lanes(x)
+    m = out.shape[1]
+    for k in range(slopes.shape[0]):
+        for b in range(0, m, w):
+            s = splat(constants, k)
+            for j in range(d):
+                s = fma(splat(slopes, k * d + j), load(x, j * m + b), s)
+            store(out, k * m + b, fma(s, fill(s, IMPOSSIBLE), load(out, k * m + b)))
 
 
 @njit(error_model="numpy")
@@ -195,6 +213,7 @@ def _mark_missing(tile, x):  # type: ignore[no-untyped-def]
 @implements(log_density, LinearKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     linear_log_density(tile, tile.shape[0], params.slopes, params.constants, out)
+    _exclude(tile, tile.shape[0], params.excluding, params.excluding_constants, out)
 
 
 @implements(add_statistics, LinearKernel)
@@ -206,6 +225,7 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     _mark_missing(tile, scratch)
     linear_log_density(scratch, 2 * tile.shape[0], params.slopes, params.constants, out)
+    _exclude(scratch, 2 * tile.shape[0], params.excluding, params.excluding_constants, out)
 
 
 @implements(add_statistics, LinearIncomplete)
@@ -228,7 +248,14 @@ class LinearFamily(Family[Any, LinearStatistics]):
 
     @abstractmethod
     def natural(self, params: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Slopes and constants of each cell, both (K, d)."""
+        """Slopes and constants of each cell, both (K, d); where a value is impossible, its share is 0."""
+
+    def excluding(self, params: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        """Slopes and constants (K, d) of what counts impossible values in a cell; None where all are possible."""
+        return None
+
+    def excludes(self, params: Any) -> bool:
+        return self.excluding(params) is not None
 
     @abstractmethod
     def estimate(self, sums: np.ndarray, cells: np.ndarray) -> Any:
@@ -245,13 +272,19 @@ class LinearFamily(Family[Any, LinearStatistics]):
         self, params: Any, about: Any, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool
     ) -> Prepared:
         slopes, constants = self.natural(params)
+        nothing = np.empty((0, slopes.shape[1]))
+        ex_slopes, ex_constants = self.excluding(params) or (nothing, nothing)
         if missing:
             offset = float(log_weights.max())
-            joined = np.hstack([slopes, constants])
-            return Prepared(LinearIncomplete(joined.astype(dtype), (log_weights - offset).astype(dtype)), offset)
+            fields = (
+                np.hstack([slopes, constants]), log_weights - offset, np.hstack([ex_slopes, ex_constants]),
+                np.zeros(len(ex_slopes)),
+            )  # fmt: skip
+            return Prepared(LinearIncomplete(*(field.astype(dtype) for field in fields)), offset)
         totals = constants.sum(axis=1) + log_weights
         offset = float(totals.max())
-        return Prepared(LinearKernel(slopes.astype(dtype), (totals - offset).astype(dtype)), offset)
+        fields = slopes, totals - offset, ex_slopes, ex_constants.sum(axis=1)
+        return Prepared(LinearKernel(*(np.ascontiguousarray(field, dtype) for field in fields)), offset)
 
     def maximize(
         self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
@@ -270,7 +303,18 @@ class LinearFamily(Family[Any, LinearStatistics]):
         return n_components * n_features
 
 
-def safe_log(values: np.ndarray) -> np.ndarray:
-    """Logarithms, at least FLOOR."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.maximum(np.log(values), FLOOR))
+def log_ratio(values: np.ndarray, centres: Any, differences: Any = None) -> np.ndarray:
+    """``log(values / centres)``; 0 where a value is 0, whose share `LinearFamily.excluding` counts.
+
+    It has all digits of the `differences`, ``values - centres``, where those are small.
+    """
+    values, centres = np.broadcast_arrays(np.asarray(values, dtype=np.float64), centres)
+    changes = (values - centres if differences is None else differences) / centres
+    near = np.log1p(np.clip(changes, -0.5, 0.5))
+    far = np.log(values / centres, out=np.zeros(values.shape), where=values > 0)
+    return np.where(np.abs(changes) < 0.5, near, far)
+
+
+def log_table(probabilities: np.ndarray) -> np.ndarray:
+    """Logarithms, of 0 that of what is impossible."""
+    return np.log(probabilities, out=np.full(np.shape(probabilities), IMPOSSIBLE), where=probabilities > 0)

@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+from scipy.special import xlogy
 
 from fastem.families._domain import positive_prior
-from fastem.families._linear import LinearFamily, safe_log
+from fastem.families._linear import LinearFamily
 
 __all__ = ["RateFamily"]
 
@@ -30,7 +31,7 @@ class RateFamily(LinearFamily):
 
     def log_prior(self, params: Any) -> float:
         shape, rate = positive_prior(self.prior)
-        return float(np.sum((shape - 1) * safe_log(params.rates) - rate * params.rates))
+        return float(np.sum(xlogy(shape - 1, params.rates) - rate * params.rates))
 
     def check_settings(self) -> None:
         positive_prior(self.prior)

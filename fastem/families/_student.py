@@ -5,11 +5,13 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numba import njit
-from scipy.special import gammaln, psi
+from scipy.special import polygamma
 
 from fastem.elementary import log
 from fastem.families._correlated import conditional_law, patterns
-from fastem.families._gaussian import GaussianFamily, GaussianParams, column_moments
+from fastem.families._floor import floor_of
+from fastem.families._gaussian import GaussianFamily, GaussianParams
+from fastem.families._special import log_minus_psi, log_rising
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import fill, fma, lanes, load, splat, store, total
 from fastem.statistics import add_lanes, zeros
@@ -19,7 +21,9 @@ __all__ = [
     "incomplete_densities", "incomplete_weigh", "lay_out", "weigh",
 ]  # fmt: skip
 
-_DOFS = (0.05, 1e4)  # beyond the upper bound it is Gaussian in all but the last digits
+_DOFS = (0.01, 1e4)  # of estimates; beyond the upper bound it is Gaussian in all but the last digits
+_GAUSSIAN_DOFS = 1e12  # from here on to all digits; infinitely many are as many
+_STEP = 0.25  # of the logarithm of the degrees of freedom
 
 
 class StudentParams(NamedTuple):
@@ -31,7 +35,7 @@ class StudentParams(NamedTuple):
 
 
 class StudentStatistics(NamedTuple):
-    """Moments with weights ``r u``; sums of r u where cells are missing (K, d); of r u and r E log u (K,);
+    """Moments with weights ``r u``; sums of r u where cells are missing (K, d); of r u, r E log u and r u^2 (K,);
     and of r where cells are missing (K, d).
     """
 
@@ -40,6 +44,7 @@ class StudentStatistics(NamedTuple):
     absent: np.ndarray
     scales: np.ndarray
     logs: np.ndarray
+    squares: np.ndarray
     holes: np.ndarray
 
 
@@ -80,12 +85,17 @@ def _growth(minus_half_q, inverse):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def grow(params, q, logs):  # type: ignore[no-untyped-def]
-    """``log(1 + q / nu)`` of all components from ``-q / 2``."""
+    """``log(1 + q / nu)`` of all components from ``-q / 2``; for small q / nu to all digits too."""
     m = q.shape[1]
     for k in range(q.shape[0]):
         inverse = splat(params.inverse, k)
+        step = inverse * fill(inverse, -2.0)
+        one = fill(inverse, 1.0)
         for b in range(k * m, (k + 1) * m, lanes(q)):
-            store(logs, b, log(_growth(load(q, b), inverse)))
+            y = load(q, b) * step
+            grown = one + y
+            lost = y - (grown - one)
+            store(logs, b, log(grown) + lost / grown)
 
 
 @njit(error_model="numpy")
@@ -112,23 +122,27 @@ def incomplete_densities(k, laid, logs, out):  # type: ignore[no-untyped-def]
 def weigh(params, k, q, logs, resp, stats, lane):  # type: ignore[no-untyped-def]
     """Weights ``r u`` of points in place of ``-q / 2``, no cell missing, and the sums of r u and of r E log u.
 
-    ``u = (nu + d) / (nu + q)``, with the numerator twice `half`; 1 for Gaussians.
+    ``u = (nu + d) / (nu + q)``, with the numerator twice `half`.
     """
     m = resp.shape[1]
     at = k * params.log_norms.shape[1]
     inverse = splat(params.inverse, k)
-    rise = _rise(params, k, inverse, splat(params.halves, at))
+    rise = splat(params.halves, at) * (inverse + inverse)
     shift = log(rise) + splat(params.logs, at)
     s = fill(inverse, 0.0)
+    squares = s
     expected = s
     for b in range(k * m, (k + 1) * m, lanes(resp)):
         r = load(resp, b)
-        y = r * (rise / _growth(load(q, b), inverse))
+        u = rise / _growth(load(q, b), inverse)
+        y = r * u
         store(q, b, y)
         s = s + y
+        squares = fma(y, u, squares)
         expected = fma(r, shift - load(logs, b), expected)
     stats.scales[lane, k] += total(s)
     stats.logs[lane, k] += total(expected)
+    stats.squares[lane, k] += total(squares)
 
 
 @njit(error_model="numpy")
@@ -137,22 +151,20 @@ def incomplete_weigh(params, k, laid, q, logs, resp, stats, lane):  # type: igno
     m = resp.shape[1]
     inverse = splat(params.inverse, k)
     s = fill(inverse, 0.0)
+    squares = s
     expected = s
     for b in range(0, m, lanes(resp)):
         r = load(resp, k * m + b)
-        rise = _rise(params, k, inverse, load(laid, m + b))
-        y = r * (rise / _growth(load(q, k * m + b), inverse))
+        rise = load(laid, m + b) * (inverse + inverse)
+        u = rise / _growth(load(q, k * m + b), inverse)
+        y = r * u
         store(q, k * m + b, y)
         s = s + y
+        squares = fma(y, u, squares)
         expected = fma(r, (log(rise) + load(laid, 2 * m + b)) - load(logs, k * m + b), expected)
     stats.scales[lane, k] += total(s)
     stats.logs[lane, k] += total(expected)
-
-
-@njit(error_model="numpy")
-def _rise(params, k, inverse, half):  # type: ignore[no-untyped-def]
-    """``(nu + d) / nu``; 1 for Gaussians, whose degrees of freedom have the inverse 0."""
-    return fma(half, inverse + inverse, fill(inverse, 0.0 if params.inverse[k] > 0.0 else 1.0))
+    stats.squares[lane, k] += total(squares)
 
 
 class StudentFamily(Family[StudentParams, StudentStatistics]):
@@ -169,21 +181,25 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         Degrees of freedom of all components; default: estimated.
     shared_dofs : bool, default=False
         Whether estimated degrees of freedom are the same in all components.
-    reg_covar : float, default=1e-6
-        Added to the diagonal of the scale matrices, relative to each column's variance.
+    reg_covar : float or array-like of shape (d,), default=0
+        Added to the diagonal of the scale matrices.
+    floor : float or array-like of shape (d,), optional
+        Least scale of a component in each column. Default in a `Mixture`: an eighth of the distance
+        between neighbouring numbers of the data's dtype at the component's mean.
     """
 
     parameters = StudentParams
     gaussian: ClassVar[type[GaussianFamily]]
 
-    def __init__(self, dofs: float | None = None, shared_dofs: bool = False, reg_covar: Any = 1e-6):
+    def __init__(self, dofs: float | None = None, shared_dofs: bool = False, reg_covar: Any = 0.0, floor: Any = None):
         self.dofs = dofs
         self.shared_dofs = shared_dofs
         self.reg_covar = reg_covar
+        self.floor = floor
 
     @property
     def _gaussians(self) -> GaussianFamily:
-        return self.gaussian(self.reg_covar)
+        return self.gaussian(self.reg_covar, floor=self.floor)
 
     def _as_gaussians(self, params: StudentParams) -> GaussianParams:
         return GaussianParams(params.means, params.scales, self._gaussians.factor(params.scales))
@@ -197,14 +213,18 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
     def bind(self, facts: Facts) -> Self:
         if self.dofs is not None and not self.dofs > 0:
             raise ValueError(f"dofs must be positive, not {self.dofs!r}.")
-        return type(self)(self.dofs, self.shared_dofs, self.reg_covar * column_moments(facts.rows, facts.weights)[1])
+        return type(self)(self.dofs, self.shared_dofs, self.reg_covar, floor_of(facts.rows, self.floor))
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        return draw_in(rows)
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> StudentStatistics:
         one, cells = (n_components,), (n_components, n_features)
         second = self._gaussians.second_shape(n_components, n_features)
         return zeros(
-            StudentStatistics, lanes, first=cells, second=second, absent=cells, scales=one, logs=one, holes=cells
-        )
+            StudentStatistics, lanes, first=cells, second=second, absent=cells, scales=one, logs=one, squares=one,
+            holes=cells,
+        )  # fmt: skip
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self._gaussians.scratch(n_components, n_features, tile_rows) + _own_scratch(n_components, tile_rows)
@@ -229,15 +249,13 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         nothing = np.zeros(k, dtype)
         kernel = kernel._replace(constants=nothing)
         here = d - np.arange(d + 1)
-        dofs = params.dofs[:, None]
-        gaussian = np.isinf(dofs)
-        safe = np.where(gaussian, 1.0, dofs)
-        halves = (safe + here) / 2
-        constants = gammaln(halves) - gammaln(safe / 2) - here / 2 * np.log(safe * np.pi)
+        dofs = np.minimum(params.dofs, _GAUSSIAN_DOFS)[:, None]
+        halves = (dofs + here) / 2
+        constants = log_rising(dofs / 2, here / 2) - here / 2 * np.log(dofs * np.pi)
         constants += gaussians.log_determinants(as_gaussians.precisions_cholesky, d)[:, None] + log_weights[:, None]
         offset = float(constants[:, 0].max())
-        tables = (constants - offset, halves, np.where(gaussian, 0.0, psi(halves) - np.log(halves)))
-        inverse = np.where(gaussian, 0.0, 1 / safe)[:, 0]
+        tables = (constants - offset, halves, -log_minus_psi(halves))
+        inverse = 1 / dofs[:, 0]
         return Prepared(self._kernel(kernel, params, tuple(t.astype(dtype) for t in (*tables, inverse))), offset)
 
     def recentre(
@@ -253,10 +271,9 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
     def expected(self, params: StudentParams, counts: np.ndarray) -> StudentStatistics:
         """With u of its mean 1, and E log u = psi(dof / 2) - log(dof / 2)."""
         stats = add_lanes(self.zeros(1, *params.means.shape))
-        halves = np.where(np.isinf(params.dofs), 1.0, params.dofs / 2)
-        logs = np.where(np.isinf(params.dofs), 0.0, psi(halves) - np.log(halves))
+        logs = -log_minus_psi(np.minimum(params.dofs, _GAUSSIAN_DOFS) / 2)
         second = self._gaussians.second_of(params.scales, counts, params.means)
-        return stats._replace(second=second, scales=counts.copy(), logs=counts * logs)
+        return stats._replace(second=second, scales=counts.copy(), logs=counts * logs, squares=counts.copy())
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -275,13 +292,34 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
     ) -> Maximized:
         names = {"means": "means", "scales": "covariances"}
         of_gaussians = frozenset(names[name] for name in held & names.keys())
-        result = self._gaussians.maximize(stats, stats.scales, self._as_gaussians(about), dead, of_gaussians)
-        scales = result.params.covariances
-        if "scales" not in held:
-            scales = self._rescale(scales, stats, counts, dead)
-        new = StudentParams(result.params.means, scales, self._solve_dofs(stats, counts, about.dofs))
-        # a scale that a prior value holds cannot take up the expansion: it is plain ECM then
-        return Maximized(self.keep(new, about, dead, held), result.slack)
+        gaussians, before = self._gaussians, self._as_gaussians(about)
+        means, scales = gaussians.update(stats, stats.scales, before, dead, of_gaussians)
+        alphas = np.where(dead, 1.0, stats.scales / np.where(counts > 0, counts, 1.0))
+        if "scales" in held:
+            held_back, scales = np.ones(len(counts), bool), about.scales
+        else:
+            expanded = self._rescale(scales, stats, counts, dead)
+            scales, held_back = self._bound(expanded, means, alphas)
+        # what held_back scales cannot take up of the expansion, the degrees of freedom must not either
+        dofs = self._solve_dofs(stats, counts, np.where(held_back, 1.0, alphas), about.dofs)
+        new = self.keep(StudentParams(means, scales, dofs), about, dead, held)
+        return Maximized(new, gaussians._slack(self._as_gaussians(new), before, counts))
+
+    def _bound(self, scales: np.ndarray, means: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scales that are wide enough, and the mask of components in which something keeps them from being less.
+
+        Those are ECM's without the expanded parameter, whose factor is the mean u of a component.
+        """
+        wide = self._gaussians.with_floor(scales, means)
+        axes = tuple(range(1, scales.ndim))
+        held_back = np.any(wide != scales, axis=axes) | np.any(self.reg_covar)
+        if not held_back.any():
+            return wide, held_back
+        plain = self._gaussians.with_floor(scales * alphas.reshape(-1, *(1,) * len(axes)), means)
+        return np.where(held_back.reshape(-1, *(1,) * len(axes)), plain, wide), held_back
+
+    def at_floor(self, params: StudentParams) -> np.ndarray:
+        return self._gaussians.at_floor(self._as_gaussians(params))
 
     def _rescale(
         self, scales: np.ndarray, stats: StudentStatistics, counts: np.ndarray, dead: np.ndarray
@@ -289,30 +327,53 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         """Scales where cells are missing."""
         return scales
 
-    def _solve_dofs(self, stats: StudentStatistics, counts: np.ndarray, old: np.ndarray) -> np.ndarray:
+    def _solve_dofs(
+        self, stats: StudentStatistics, counts: np.ndarray, alphas: np.ndarray, old: np.ndarray
+    ) -> np.ndarray:
+        """Degrees of freedom, with u in units of `alphas` (K,), the expanded parameter."""
         if self.dofs is not None:
             return np.full(len(old), float(self.dofs))
         if np.isinf(old).all():
             return np.full(len(old), 20.0)
-        safe = np.maximum(counts, 1e-300)
-        # of u in units of its mean, the expanded parameter
-        alphas = np.maximum(stats.scales / safe, 1e-300)
-        means = stats.logs / safe - np.log(alphas) - 1
+        safe = np.where(counts > 0, counts, 1.0)
+        alphas = np.maximum(alphas, 1e-300)
+        means = stats.logs / safe - np.log(alphas) - stats.scales / (safe * alphas)
         if self.shared_dofs:
             means = np.full(len(old), float(counts @ means / counts.sum()))
         low, high = np.full(len(old), np.log(_DOFS[0])), np.full(len(old), np.log(_DOFS[1]))
         for _ in range(60):
             middle = (low + high) / 2
-            half = np.exp(middle) / 2
-            rising = 1 + np.log(half) - psi(half) + means > 0
+            rising = 1 + log_minus_psi(np.exp(middle) / 2) + means > 0
             low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-        return np.exp((low + high) / 2)
+        return self._lengthened(np.exp((low + high) / 2), stats, counts, old)
+
+    def _lengthened(self, new: np.ndarray, stats: StudentStatistics, counts: np.ndarray, old: np.ndarray) -> np.ndarray:
+        """Degrees of freedom as far on as Newton's step goes that knows how much of u the rows do not tell.
+
+        EM creeps where the data are nearly Gaussian. The second derivative of the log-likelihood by
+        the degrees of freedom, given the labels, is the one of complete data plus the variance of
+        their score (Louis 1982): of ``(log u - u) / 2``, where u is gamma. Steps of the logarithm are
+        cut at `_STEP`, which is the step too where that derivative is positive; steps not longer than
+        EM's, or where EM does not creep, are not taken, nor any where cells are missing.
+        """
+        if stats.holes.any():
+            return new
+        half, shape = old / 2, (old + stats.first.shape[1]) / 2
+        score = 0.5 * (counts * (1 + log_minus_psi(half)) + stats.logs - stats.scales)
+        complete = 0.5 * counts * (1 / old - 0.5 * polygamma(1, half))
+        hidden = 0.25 * (counts * polygamma(1, shape) + (stats.squares - 2 * stats.scales) / shape)
+        slope, curve = old * score, old**2 * (complete + hidden) + old * score
+        if self.shared_dofs:
+            slope, curve = np.full(len(old), slope.sum()), np.full(len(old), curve.sum())
+        step = np.where(
+            curve < 0, np.clip(-slope / np.where(curve < 0, curve, -1.0), -_STEP, _STEP), _STEP * np.sign(slope)
+        )
+        plain = np.log(new / old)
+        better = (step * plain > 0) & (np.abs(step) > np.abs(plain)) & (np.abs(plain) < 0.2 * _STEP)
+        return np.clip(np.where(better, old * np.exp(step), new), *_DOFS)
 
     def displace(self, params: StudentParams, k: int, rng: np.random.RandomState) -> StudentParams:
         return params._replace(means=self._gaussians.displace(self._as_gaussians(params), k, rng).means)
-
-    def coincide(self, params: StudentParams) -> bool:
-        return self._gaussians.coincide(self._as_gaussians(params))
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         of_dofs = 0 if self.dofs is not None else 1 if self.shared_dofs else n_components
@@ -343,7 +404,7 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
 
     def sample(self, params: StudentParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         normal = self._gaussians.sample(self._as_gaussians(params), k, n, rng) - params.means[k]
-        half = params.dofs[k] / 2
+        half = min(params.dofs[k], _GAUSSIAN_DOFS) / 2
         return np.asarray(params.means[k] + normal / np.sqrt(rng.gamma(half, 1 / half, size=(n, 1))))
 
     def complete(
@@ -358,12 +419,25 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
             if rng is not None and len(spread):
                 deviations = values - params.means[k][here]
                 q = np.sum(deviations * np.linalg.solve(scale[np.ix_(here, here)], deviations.T).T, axis=1)
-                dof = params.dofs[k] + here.sum()
-                u = rng.gamma(dof / 2, 2 / (params.dofs[k] + q))
+                dof = min(params.dofs[k], _GAUSSIAN_DOFS)
+                u = rng.gamma((dof + here.sum()) / 2, 2 / (dof + q))
                 draws = rng.multivariate_normal(np.zeros(len(spread)), spread, len(some))
                 means = means + draws / np.sqrt(u)[:, None]
             filled[np.ix_(some, ~here)] = means
         return filled
+
+
+def draw_in(rows: np.ndarray) -> np.ndarray:
+    """Columns whose values far outside the quartiles are drawn in by logarithms, so that k-means is not led by them."""
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanquantile(rows, [0.25, 0.75], axis=0)
+    width = high - low
+    safe = np.where(width > 0, width, 1.0)
+    above = np.maximum(rows - (high + 3 * width), 0) / safe
+    below = np.maximum((low - 3 * width) - rows, 0) / safe
+    inside = np.clip(rows, low - 3 * width, high + 3 * width)
+    drawn = inside + width * (np.log1p(above) - np.log1p(below))
+    return np.where(width > 0, drawn, rows).astype(rows.dtype)
 
 
 def _own_scratch(n_components: int, tile_rows: int) -> int:

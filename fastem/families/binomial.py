@@ -1,14 +1,19 @@
 """Binomial and Bernoulli distributions of independent columns."""
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.special import xlogy
 
-from fastem.families._domain import check_concentration, check_counts, check_values, log_factorial
-from fastem.families._linear import LinearFamily, safe_log
+from fastem.families._domain import check_concentration, check_counts, check_values, excess, tabled
+from fastem.families._linear import LinearFamily, log_ratio
+from fastem.families._special import deviance
+from fastem.family import Facts
 
 __all__ = ["Bernoulli", "Binomial"]
+
+_LOG_HALF = float(np.log(0.5))
 
 
 class ProbabilityParams(NamedTuple):
@@ -28,9 +33,20 @@ class _Successes(LinearFamily):
     def _n_trials(self) -> np.ndarray:
         """Trials of each column, or of all."""
 
+    def _centres(self) -> Any:
+        """Probabilities from which logarithms are counted."""
+        return 0.5
+
     def natural(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray]:
-        failures = safe_log(1 - params.probabilities)
-        return safe_log(params.probabilities) - failures, self._n_trials() * failures
+        centres = self._centres()
+        differences = params.probabilities - centres
+        failures = log_ratio(1 - params.probabilities, 1 - centres, -differences)
+        return log_ratio(params.probabilities, centres, differences) - failures, self._n_trials() * failures
+
+    def excluding(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray] | None:
+        never = (params.probabilities == 0).astype(np.float64)
+        always = (params.probabilities == 1).astype(np.float64)
+        return (never - always, self._n_trials() * always) if never.any() or always.any() else None
 
     def about(self, rows: np.ndarray, n_components: int) -> ProbabilityParams:
         return ProbabilityParams(np.full((n_components, rows.shape[1]), 0.5))
@@ -41,7 +57,7 @@ class _Successes(LinearFamily):
 
     def log_prior(self, params: ProbabilityParams) -> float:
         p = params.probabilities
-        return float((self.prior - 1) * np.sum(safe_log(p) + safe_log(1 - p))) if self.prior != 1 else 0.0
+        return float(np.sum(xlogy(self.prior - 1, p) + xlogy(self.prior - 1, 1 - p)))
 
     def displace(self, params: ProbabilityParams, k: int, rng: np.random.RandomState) -> ProbabilityParams:
         p = params.probabilities.copy()
@@ -92,6 +108,9 @@ class Bernoulli(_Successes):
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, (rows != 0) & (rows != 1), "the values must be 0 or 1")
 
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        return _LOG_HALF * np.count_nonzero(~np.isnan(rows), axis=1)
+
 
 class Binomial(_Successes):
     """Binomial distributions: the successes among a known number of trials, in each column.
@@ -102,6 +121,9 @@ class Binomial(_Successes):
         Number of trials, of all columns or of each.
     prior : float, default=1
         Both concentrations of a beta prior on the probabilities, at least 1; 1 is none.
+    centres : array-like of shape (d,), optional
+        Probabilities from which logarithms are counted, so that large counts lose no digits; set
+        when data are met.
 
     Examples
     --------
@@ -112,9 +134,19 @@ class Binomial(_Successes):
     [[0.3]]
     """
 
-    def __init__(self, trials: Any, prior: float = 1.0):
+    def __init__(self, trials: Any, prior: float = 1.0, centres: Any = None):
         self.trials = trials
         self.prior = prior
+        self.centres = centres
+
+    def bind(self, facts: Facts) -> Self:
+        found = np.nanmean(facts.rows, axis=0, dtype=np.float64) / self._n_trials()
+        # in thousandths: a probability of 0 or 1 is nothing to count from
+        centres = np.clip(np.nan_to_num(found, nan=0.5), 0.001, 0.999)
+        return type(self)(self.trials, self.prior, centres if self.centres is None else self.centres)
+
+    def _centres(self) -> Any:
+        return 0.5 if self.centres is None else np.asarray(self.centres)
 
     def _n_trials(self) -> np.ndarray:
         return np.asarray(self.trials, dtype=np.float64)
@@ -127,5 +159,16 @@ class Binomial(_Successes):
         check_values(rows, first_row, rows > trials, "there cannot be more successes than trials")
 
     def base(self, rows: np.ndarray) -> np.ndarray:
-        trials = np.where(np.isnan(rows), 0, self._n_trials())
-        return (log_factorial(trials) - log_factorial(rows) - log_factorial(trials - np.nan_to_num(rows))).sum(axis=1)
+        """``log (n! / (x! (n - x)!) c^x (1 - c)^(n - x))`` with the centre c of each column."""
+        found = np.zeros(len(rows))
+        trials = np.broadcast_to(self._n_trials(), rows.shape[1])
+        centres = np.broadcast_to(self._centres(), rows.shape[1])
+        for x, n, c in zip(rows.T, trials, centres, strict=True):
+            found -= tabled(_surprise, x, n, c)
+        return found
+
+
+def _surprise(x: np.ndarray, n: float, c: float) -> np.ndarray:
+    """Minus the log-density of n trials with probability c."""
+    y = np.maximum(n - x, 0)
+    return excess(x) + excess(y) - excess(np.full(1, n)) + deviance(x, n * c) + deviance(y, n * (1 - c))

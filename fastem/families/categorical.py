@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.special import xlogy
 
 from fastem.families._domain import check_concentration, check_values
-from fastem.families._linear import safe_log
+from fastem.families._linear import log_table
 from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
 from fastem.family import Facts, Family, Maximized, Prepared
 
@@ -108,7 +109,7 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         dtype: np.dtype[Any],
         missing: bool,
     ) -> Prepared:
-        logs = safe_log(params.probabilities)
+        logs = log_table(params.probabilities)
         return prepare_lookup(self._table(), logs.T, log_weights, dtype)
 
     def expected(self, params: CategoricalParams, counts: np.ndarray) -> LookupStatistics:
@@ -137,7 +138,10 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         return Maximized(self.keep(CategoricalParams(np.hstack(columns)), about, dead, held))
 
     def log_prior(self, params: CategoricalParams) -> float:
-        return float((self.prior - 1) * np.sum(safe_log(params.probabilities))) if self.prior != 1 else 0.0
+        return float(np.sum(xlogy(self.prior - 1, params.probabilities)))
+
+    def excludes(self, params: CategoricalParams) -> bool:
+        return bool((params.probabilities == 0).any())
 
     def displace(self, params: CategoricalParams, k: int, rng: np.random.RandomState) -> CategoricalParams:
         moved = params.probabilities.copy()

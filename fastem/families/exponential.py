@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.families._domain import check_values, positive_prior
-from fastem.families._linear import safe_log
+from fastem.families._linear import log_ratio
 from fastem.families._rates import RateFamily
 
 __all__ = ["Exponential"]
@@ -40,7 +40,7 @@ class Exponential(RateFamily):
         check_values(rows, first_row, ~(rows >= 0), "the values must not be negative")
 
     def natural(self, params: ExponentialParams) -> tuple[np.ndarray, np.ndarray]:
-        return -params.rates, safe_log(params.rates)
+        return -params.rates, log_ratio(params.rates, 1.0)
 
     def estimate(self, sums: np.ndarray, cells: np.ndarray) -> ExponentialParams:
         shape, rate = positive_prior(self.prior)

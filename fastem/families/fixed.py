@@ -79,9 +79,6 @@ class Fixed(Family[FixedParams, FixedStatistics]):
     def split(self, params: FixedParams, into: int, source: int, rng: np.random.RandomState) -> FixedParams:
         return params
 
-    def coincide(self, params: FixedParams) -> bool:
-        return False
-
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return 0
 

@@ -90,6 +90,12 @@ class GaussianDiag(IndependentGaussian):
         scatter = second - moments.weights * moments.shifts**2
         return np.asarray(scatter / (moments.cells + moments.degrees) + self.reg_covar)
 
+    def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        return np.maximum(covariances, least)
+
+    def at_least(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        return covariances <= least
+
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         return covariances
 

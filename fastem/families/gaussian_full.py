@@ -7,6 +7,7 @@ import numpy as np
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._conditional import add_conditional, conditional_log_density
 from fastem.families._correlated import CorrelatedGaussian
+from fastem.families._floor import bounded_matrices, narrow_columns
 from fastem.families._gaussian import GaussianParams, Moments
 from fastem.families._triangular import (
     add_triangular,
@@ -111,6 +112,12 @@ class GaussianFull(CorrelatedGaussian):
         covariances -= weights * moments.shifts[:, :, None] * moments.shifts[:, None, :]
         covariances.reshape(len(covariances), -1)[:, :: d + 1] += self.reg_covar
         return covariances
+
+    def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        return bounded_matrices(covariances, least, relative)
+
+    def at_least(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        return narrow_columns(covariances, least, relative)
 
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         return np.diagonal(covariances, axis1=1, axis2=2)

@@ -91,6 +91,12 @@ class GaussianSpherical(IndependentGaussian):
         cells = np.sum(np.broadcast_to(moments.cells, moments.means.shape), axis=1)
         return np.asarray(scatter / (cells + moments.degrees) + np.mean(self.reg_covar))
 
+    def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        return np.maximum(covariances, least.min(axis=1))
+
+    def at_least(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        return np.broadcast_to((covariances <= least.min(axis=1))[:, None], least.shape)
+
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         return np.repeat(covariances[:, None], n_features, axis=1)
 

@@ -7,6 +7,7 @@ import numpy as np
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._conditional import add_conditional, conditional_log_density
 from fastem.families._correlated import CorrelatedGaussian
+from fastem.families._floor import bounded_matrices, narrow_columns
 from fastem.families._gaussian import GaussianParams, Moments
 from fastem.families._triangular import (
     add_triangular,
@@ -104,6 +105,13 @@ class GaussianTied(CorrelatedGaussian):
         covariance = (unpack(second, d) - between) / (moments.cells.sum() + moments.degrees)
         covariance.reshape(-1)[:: d + 1] += self.reg_covar
         return covariance
+
+    def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        return bounded_matrices(covariances[None], least.min(axis=0, keepdims=True), relative)[0]
+
+    def at_least(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
+        of_all = narrow_columns(covariances[None], least.min(axis=0, keepdims=True), relative)
+        return np.broadcast_to(of_all, least.shape)
 
     def variances(self, covariances: np.ndarray, n_features: int) -> np.ndarray:
         return np.diagonal(covariances)[None]

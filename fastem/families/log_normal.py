@@ -1,25 +1,27 @@
 """Log-normal distributions of independent columns."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import log
-from fastem.families._domain import check_values
+from fastem.families._domain import check_values, positive_medians
+from fastem.families._floor import floor_of
 from fastem.families._gaussian import GaussianParams
 from fastem.families._independent import IndependentStatistics, add_incomplete, incomplete_log_density
+from fastem.families._logs import take_logarithms
 from fastem.families.gaussian_diag import GaussianDiag
-from fastem.family import Family, Maximized, Prepared
-from fastem.simd import fill, huge, lanes, load, store, where_greater
+from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.tiles import n_points
 
 __all__ = ["LogNormal"]
 
 
 class LogKernel(NamedTuple):
-    """Parameters of Gaussians with independent features and missing cells, for the logarithms."""
+    """Parameters of Gaussians with independent features and missing cells, for the logarithms of values in
+    units of which these are the inverse (d,).
+    """
 
     means: np.ndarray
     means_low: np.ndarray
@@ -29,10 +31,11 @@ class LogKernel(NamedTuple):
     roots: np.ndarray
     offsets: np.ndarray
     log_weights: np.ndarray
+    inverse_units: np.ndarray
 
 
 class LogNormalParams(NamedTuple):
-    """Means and standard deviations of the logarithms, both (K, d)."""
+    """Means, of values in their columns' units, and standard deviations of the logarithms, both (K, d)."""
 
     log_means: np.ndarray
     log_sds: np.ndarray
@@ -42,19 +45,14 @@ class LogNormalParams(NamedTuple):
 
 
 @njit(error_model="numpy")
-def _logarithms(tile, scratch):  # type: ignore[no-untyped-def]
-    w = lanes(tile)
-    size = tile.shape[0] * n_points(tile)
-    logs = scratch[:size].reshape(tile.shape)
-    for b in range(0, size, w):
-        cell = load(tile, b)
-        store(logs, b, where_greater(cell, fill(cell, 0.0) - huge(cell), log(cell), cell))
-    return logs
+def _logarithms(tile, params, scratch):  # type: ignore[no-untyped-def]
+    take_logarithms(tile, params.inverse_units, scratch)
+    return scratch[: tile.shape[0] * n_points(tile)].reshape(tile.shape)
 
 
 @implements(log_density, LogKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    incomplete_log_density(_logarithms(tile, scratch), params, out)
+    incomplete_log_density(_logarithms(tile, params, scratch), params, out)
 
 
 @implements(add_statistics, LogKernel)
@@ -68,8 +66,13 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
 
     Parameters
     ----------
-    reg_covar : float, default=1e-6
+    reg_covar : float, default=0
         Added to the variances of the logarithms.
+    floor : float or array-like of shape (d,), optional
+        Least standard deviation of the logarithms in each column; default: that of the rounding of
+        the data.
+    units : array-like of shape (d,), optional
+        Values whose logarithms count as 0 inside; set when data are met.
 
     Examples
     --------
@@ -83,12 +86,25 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
     parameters = LogNormalParams
     is_surveyed = True
 
-    def __init__(self, reg_covar: float = 1e-6):
+    def __init__(self, reg_covar: float = 0.0, floor: Any = None, units: Any = None):
         self.reg_covar = reg_covar
+        self.floor = floor
+        self.units = units
 
     @property
     def _gaussians(self) -> GaussianDiag:
-        return GaussianDiag(self.reg_covar)
+        return GaussianDiag(self.reg_covar, floor=self.floor)
+
+    def bind(self, facts: Facts) -> Self:
+        units = positive_medians(facts.rows) if self.units is None else self.units
+        with np.errstate(divide="ignore", invalid="ignore"):  # rows without weight may hold anything
+            floor = floor_of(np.nan_to_num(np.log(facts.rows / units)).astype(facts.rows.dtype), self.floor)
+        if self.floor is None:  # the logarithms of neighbouring numbers are as far apart as 1 and its neighbour
+            floor[0] = np.maximum(floor[0], floor[1])
+        return type(self)(self.reg_covar, floor, units)
+
+    def at_floor(self, params: LogNormalParams) -> np.ndarray:
+        return self._gaussians.at_floor(self._as_gaussians(params))
 
     def _as_gaussians(self, params: LogNormalParams) -> GaussianParams:
         return GaussianParams(params.log_means, params.log_sds**2, 1 / params.log_sds)
@@ -100,7 +116,13 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         return np.asarray(-np.nan_to_num(np.log(rows, dtype=np.float64)).sum(axis=1))
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
-        return np.log(rows)
+        return np.log(rows / self._units(rows.shape[1])).astype(rows.dtype)
+
+    def _units(self, n_features: int) -> np.ndarray:
+        return np.ones(n_features) if self.units is None else np.asarray(self.units)
+
+    def _log_units(self, params: LogNormalParams) -> np.ndarray:
+        return np.log(self._units(params.log_means.shape[1]))
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> IndependentStatistics:
         return self._gaussians.zeros(lanes, n_components, n_features)
@@ -118,7 +140,9 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
     ) -> Prepared:
         both = self._as_gaussians(params), self._as_gaussians(about)
         prepared = self._gaussians.prepare(*both, log_weights, dtype, missing=True)
-        return Prepared(LogKernel(*prepared.params), prepared.offset)
+        inverse_units = (1 / self._units(params.log_means.shape[1])).astype(dtype)
+        kind: Any = LogKernel
+        return Prepared(kind(*prepared.params, inverse_units), prepared.offset)
 
     def recentre(
         self, stats: IndependentStatistics, counts: np.ndarray, about: LogNormalParams, dtype: np.dtype[Any]
@@ -133,7 +157,7 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
 
     def about(self, rows: np.ndarray, n_components: int) -> LogNormalParams:
         with np.errstate(divide="ignore"):
-            logs = np.nan_to_num(np.log(rows), neginf=0.0)
+            logs = np.nan_to_num(np.log(rows / self._units(rows.shape[1])), neginf=0.0)
         gaussians = self._gaussians.about(logs, n_components)
         return LogNormalParams(gaussians.means, np.sqrt(gaussians.covariances))
 
@@ -157,9 +181,6 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         moved = self._gaussians.displace(self._as_gaussians(params), k, rng)
         return params._replace(log_means=moved.means)
 
-    def coincide(self, params: LogNormalParams) -> bool:
-        return self._gaussians.coincide(self._as_gaussians(params))
-
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return 2 * n_components * n_features
 
@@ -168,8 +189,19 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         if (params.log_sds <= 0).any():
             raise ValueError("The parameter 'log_sds' must be positive.")
 
+    def attributes(self, params: LogNormalParams) -> dict[str, Any]:
+        return {"log_means": params.log_means + self._log_units(params), "log_sds": params.log_sds}
+
+    def from_attributes(self, values: dict[str, Any]) -> LogNormalParams:
+        given = super().from_attributes(values)
+        return given._replace(log_means=given.log_means - self._log_units(given))
+
+    def with_values(self, params: LogNormalParams | None, values: dict[str, Any]) -> LogNormalParams:
+        return self.from_attributes(values if params is None else {**self.attributes(params), **values})
+
     def sample(self, params: LogNormalParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
-        return np.exp(rng.normal(params.log_means[k], params.log_sds[k], size=(n, params.log_means.shape[1])))
+        logs = rng.normal(params.log_means[k], params.log_sds[k], size=(n, params.log_means.shape[1]))
+        return self._units(logs.shape[1]) * np.exp(logs)
 
     def means(self, params: LogNormalParams) -> np.ndarray:
-        return np.exp(params.log_means + params.log_sds**2 / 2)
+        return self._units(params.log_means.shape[1]) * np.exp(params.log_means + params.log_sds**2 / 2)

@@ -1,11 +1,13 @@
 """Multinomial distributions: rows of counts."""
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.special import xlogy
 
-from fastem.families._domain import check_concentration, check_counts, log_factorial
-from fastem.families._linear import LinearFamily, LinearStatistics, safe_log
+from fastem.families._domain import check_concentration, check_counts, excess, tabled
+from fastem.families._linear import LinearFamily, LinearStatistics, log_ratio
+from fastem.families._special import deviance
 from fastem.family import Facts, Maximized
 
 __all__ = ["Multinomial"]
@@ -26,6 +28,9 @@ class Multinomial(LinearFamily):
         Concentration of a Dirichlet prior on the probabilities, at least 1; 1 is none.
     n_trials : int, optional
         Sum of the rows that `sample` draws; default: the mean sum of the data.
+    centres : array-like of shape (d,), optional
+        Probabilities from which logarithms are counted, so that large counts lose no digits; set
+        when data are met.
 
     Notes
     -----
@@ -43,25 +48,41 @@ class Multinomial(LinearFamily):
     parameters = MultinomialParams
     takes_missing = False
 
-    def __init__(self, prior: float = 1.0, n_trials: int | None = None):
+    def __init__(self, prior: float = 1.0, n_trials: int | None = None, centres: Any = None):
         self.prior = prior
         self.n_trials = n_trials
+        self.centres = centres
 
     def bind(self, facts: Facts) -> Self:
         mean = round(float(facts.rows.sum(axis=1).mean()))
-        return type(self)(self.prior, mean if self.n_trials is None else self.n_trials)
+        totals = facts.rows.sum(axis=0, dtype=np.float64) + 1
+        shares = totals / totals.sum() if self.centres is None else self.centres
+        return type(self)(self.prior, mean if self.n_trials is None else self.n_trials, shares)
+
+    def _centres(self, n_features: int) -> np.ndarray:
+        return np.full(n_features, 1 / n_features) if self.centres is None else np.asarray(self.centres)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)
 
     def base(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(log_factorial(rows.sum(axis=1)) - log_factorial(rows).sum(axis=1))
+        """``log (n! / prod x_j! c_j^x_j)`` with the centres c of the columns."""
+        totals = rows.sum(axis=1, dtype=np.float64)
+        found = tabled(excess, totals)
+        for x, c in zip(rows.T, self._centres(rows.shape[1]), strict=True):
+            found -= tabled(excess, x) + deviance(x, np.maximum(totals * c, np.finfo(np.float64).tiny))
+        return found
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)))
 
     def natural(self, params: MultinomialParams) -> tuple[np.ndarray, np.ndarray]:
-        return safe_log(params.probabilities), np.zeros_like(params.probabilities)
+        centres = self._centres(params.probabilities.shape[1])
+        return log_ratio(params.probabilities, centres), np.zeros_like(params.probabilities)
+
+    def excluding(self, params: MultinomialParams) -> tuple[np.ndarray, np.ndarray] | None:
+        never = (params.probabilities == 0).astype(np.float64)
+        return (never, np.zeros_like(never)) if never.any() else None
 
     def about(self, rows: np.ndarray, n_components: int) -> MultinomialParams:
         return MultinomialParams(np.full((n_components, rows.shape[1]), 1 / rows.shape[1]))
@@ -83,7 +104,7 @@ class Multinomial(LinearFamily):
         return Maximized(self.keep(self.estimate(stats.first, stats.absent), about, dead, held))
 
     def log_prior(self, params: MultinomialParams) -> float:
-        return float((self.prior - 1) * np.sum(safe_log(params.probabilities))) if self.prior != 1 else 0.0
+        return float(np.sum(xlogy(self.prior - 1, params.probabilities)))
 
     def displace(self, params: MultinomialParams, k: int, rng: np.random.RandomState) -> MultinomialParams:
         p = params.probabilities.copy()

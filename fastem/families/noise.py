@@ -63,6 +63,7 @@ class Noise(Family[Any, Any]):
         self.parameters = family.parameters  # type: ignore[misc]  # those of the others
         self.shared = family.shared  # type: ignore[misc]
         self.takes_missing = family.takes_missing and density is None  # type: ignore[misc]
+        self.takes_steps = family.takes_steps  # type: ignore[misc]
         self.starts_blind = family.starts_blind  # type: ignore[misc]
         self.has_response = family.has_response  # type: ignore[misc]
         self.is_discrete = family.is_discrete  # type: ignore[misc]
@@ -144,8 +145,18 @@ class Noise(Family[Any, Any]):
             return params
         return self.family.split(params, into, min(source, n_others - 1), rng)
 
-    def coincide(self, params: Any) -> bool:
-        return self.family.coincide(params)
+    def hold(self, params: Any, old: Any, held: frozenset[str]) -> Any:
+        return self.family.hold(params, old, held)
+
+    def excludes(self, params: Any) -> bool:
+        return False  # noise makes everything possible
+
+    def at_floor(self, params: Any) -> np.ndarray:
+        return self.family.at_floor(params)
+
+    @property
+    def has_prior(self) -> bool:
+        return self.family.has_prior
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return self.family.n_parameters(n_components - 1, n_features)

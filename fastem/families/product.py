@@ -167,6 +167,10 @@ class Product(Family[ProductParams, ProductStatistics]):
         return any(part.is_surveyed for part in self.parts.values())
 
     @property
+    def takes_steps(self) -> bool:  # type: ignore[override]
+        return any(part.takes_steps for part in self.parts.values())
+
+    @property
     def is_discrete(self) -> bool:  # type: ignore[override]
         return all(part.is_discrete for part in self.parts.values())
 
@@ -352,8 +356,24 @@ class Product(Family[ProductParams, ProductStatistics]):
     def displace(self, params: ProductParams, k: int, rng: np.random.RandomState) -> ProductParams:
         return self._map(params, lambda part, mine: part.displace(mine, k, rng))
 
-    def coincide(self, params: ProductParams) -> bool:
-        return all(part.coincide(mine) for part, mine in zip(self.parts.values(), params.parts, strict=True))
+    def hold(self, params: ProductParams, old: ProductParams, held: frozenset[str]) -> ProductParams:
+        each = zip(self._names(), self.parts.values(), params.parts, old.parts, strict=True)
+        return ProductParams(tuple(part.hold(new, of, _held_in(name, part, held)) for name, part, new, of in each))
+
+    def excludes(self, params: ProductParams) -> bool:
+        return any(part.excludes(mine) for part, mine in zip(self.parts.values(), params.parts, strict=True))
+
+    def at_floor(self, params: ProductParams) -> np.ndarray:
+        found = np.zeros((self.n_components(params), sum(map(len, self.columns))), bool)
+        for (part, mine), values in zip(self._each(), params.parts, strict=True):
+            of_part = part.at_floor(values)
+            if of_part.shape[1]:
+                found[:, mine] = of_part
+        return found
+
+    @property
+    def has_prior(self) -> bool:
+        return any(part.has_prior for part in self.parts.values())
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return sum(part.n_parameters(n_components, len(mine)) for part, mine in self._each())

@@ -164,8 +164,9 @@ class StudentTDiag(StudentFamily):
         """Of a column's own cells: the sum of r, in units of the mean u, takes the place of that of r u."""
         if not stats.holes.any():
             return scales
-        alphas = stats.scales / np.maximum(counts, 1e-300)
+        alphas = stats.scales / np.where(counts > 0, counts, 1.0)
         cells = np.maximum(stats.scales[:, None] - stats.absent, 0)
-        wanted = np.maximum(counts[:, None] - stats.holes, 1e-300) * alphas[:, None]
-        factors = np.where((cells > 0) & ~dead[:, None], cells / wanted, 1.0)
+        wanted = (counts[:, None] - stats.holes) * alphas[:, None]
+        some = (cells > 0) & (wanted > 0) & ~dead[:, None]
+        factors = np.where(some, cells / np.where(some, wanted, 1.0), 1.0)
         return np.asarray(scales * factors)

@@ -3,12 +3,13 @@
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numba import njit
 from scipy.special import gamma
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import exp, log
-from fastem.families._domain import check_values
+from fastem.elementary import exp
+from fastem.families._domain import check_values, positive_medians
+from fastem.families._floor import floor_of, floor_variances
+from fastem.families._logs import take_logarithms
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
 from fastem.statistics import zeros
@@ -16,18 +17,23 @@ from fastem.tiles import n_points
 
 __all__ = ["Weibull"]
 
+_SPREAD = np.pi / np.sqrt(6)  # standard deviation of log x, times the shape
+# Of a logarithm; products with the shape cannot be told apart below it.
+_LOG_ROUNDINGS = 64
+
 
 class WeibullKernel(NamedTuple):
-    """Shapes, ``shape log scale`` and log shapes (K, d), log-weights (K,)."""
+    """Shapes, ``shape log scale`` and log shapes (K, d), log-weights (K,), inverses of the columns' units (d,)."""
 
     shapes: np.ndarray
     offsets: np.ndarray
     constants: np.ndarray
     log_weights: np.ndarray
+    inverse_units: np.ndarray
 
 
 class WeibullStatistics(NamedTuple):
-    """Sums of r, r t, r e, r e t and r e t^2 where t = log x, e = (x / scale)^shape; (K, d, 5)."""
+    """Sums of r, r t, r e, r e t and r e t^2 where t = log (x / unit), e = (x / scale)^shape; (K, d, 5)."""
 
     sums: np.ndarray
 
@@ -42,18 +48,10 @@ class WeibullParams(NamedTuple):
 # --- kernels ----------------------------------------------------------------------------------
 
 
-@njit(error_model="numpy")
-def _logarithms(tile, scratch):  # type: ignore[no-untyped-def]
-    w = lanes(tile)
-    for b in range(0, tile.shape[0] * n_points(tile), w):
-        cell = load(tile, b)
-        store(scratch, b, where_greater(cell, fill(cell, 0.0) - huge(cell), log(cell), cell))
-
-
 @implements(log_density, WeibullKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    """In each cell ``log shape - t + z - exp z`` with ``z = shape (t - log scale)``."""
-    _logarithms(tile, scratch)
+    """In each cell ``log shape + z - exp z`` with ``z = shape (t - log scale)``."""
+    take_logarithms(tile, params.inverse_units, scratch)
     d = tile.shape[0]
     w = lanes(tile)
     m = n_points(tile)
@@ -65,7 +63,7 @@ def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
             for j in range(d):
                 t = load(scratch, j * m + b)
                 z = minimum(fma(splat(params.shapes, k * d + j), t, zero - splat(params.offsets, k * d + j)), most)
-                cell = ((splat(params.constants, k * d + j) - t) + z) - exp(z)
+                cell = (splat(params.constants, k * d + j) + z) - exp(z)
                 s = s + where_greater(t, zero - huge(t), cell, zero)
             store(out, k * m + b, s)
 
@@ -110,6 +108,11 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
     ----------
     log_range : array-like of shape (2, d), optional
         Least and largest logarithm of each column; default: those of the data.
+    floor : float or array-like of shape (d,), optional
+        Least standard deviation of the logarithms of a component in each column; default: that of
+        the rounding of the data.
+    units : array-like of shape (d,), optional
+        Values whose logarithms count as 0 inside; set when data are met.
 
     Examples
     --------
@@ -124,18 +127,42 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
     parameters = WeibullParams
     is_surveyed = True
 
-    def __init__(self, log_range: Any = None):
+    takes_steps = True
+
+    def __init__(self, log_range: Any = None, floor: Any = None, units: Any = None):
         self.log_range = log_range
+        self.floor = floor
+        self.units = units
 
     def bind(self, facts: Facts) -> Self:
         assert facts.lows is not None and facts.highs is not None
-        return type(self)(np.log([facts.lows, facts.highs]) if self.log_range is None else self.log_range)
+        log_range = np.log([facts.lows, facts.highs]) if self.log_range is None else self.log_range
+        units = positive_medians(facts.rows) if self.units is None else self.units
+        floor = floor_of(np.ones((1, len(units)), facts.rows.dtype), self.floor)
+        if self.floor is None:
+            floor = np.stack([floor[1], _LOG_ROUNDINGS * floor[1]])
+        return type(self)(log_range, floor, units)
+
+    def _units(self, n_features: int) -> np.ndarray:
+        return np.ones(n_features) if self.units is None else np.asarray(self.units)
+
+    def _largest_shapes(self, scales: np.ndarray) -> np.ndarray:
+        """Shapes (K, d) at which the logarithms spread no more than they must."""
+        if self.floor is None:
+            return np.full(scales.shape, np.inf)
+        return _SPREAD / np.sqrt(floor_variances(np.asarray(self.floor), np.log(scales / self._units(scales.shape[1]))))
+
+    def at_floor(self, params: WeibullParams) -> np.ndarray:
+        return np.asarray(params.shapes >= self._largest_shapes(params.scales) * (1 - 1e-6))
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, ~(rows > 0), "the values must be positive")
 
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(-np.nan_to_num(np.log(rows, dtype=np.float64)).sum(axis=1))
+
     def start_features(self, rows: np.ndarray) -> np.ndarray:
-        return np.log(rows)
+        return np.log(rows / self._units(rows.shape[1])).astype(rows.dtype)
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> WeibullStatistics:
         return zeros(WeibullStatistics, lanes, sums=(n_components, n_features, 5))
@@ -153,7 +180,8 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
     ) -> Prepared:
         offset = float(log_weights.max())
         shapes, scales = params
-        fields = shapes, shapes * np.log(scales), np.log(shapes), log_weights - offset
+        units = self._units(shapes.shape[1])
+        fields = shapes, shapes * np.log(scales / units), np.log(shapes), log_weights - offset, 1 / units
         return Prepared(WeibullKernel(*(np.ascontiguousarray(field, dtype) for field in fields)), offset)
 
     def about(self, rows: np.ndarray, n_components: int) -> WeibullParams:
@@ -161,7 +189,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         with np.errstate(divide="ignore"):
             logs = np.nan_to_num(np.log(rows), neginf=0.0)
         sds = logs.std(axis=0)
-        shapes = np.pi / np.sqrt(6) / np.where(sds > 0, sds, 1)
+        shapes = _SPREAD / np.where(sds > 0, sds, 1)
         scales = np.exp(logs.mean(axis=0) + np.euler_gamma / shapes)
         return WeibullParams(np.tile(shapes, (n_components, 1)), np.tile(scales, (n_components, 1)))
 
@@ -177,7 +205,8 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         seen = n > 1e-12 * counts.sum()
         n, e, ett = (np.where(seen, field, 1.0) for field in (n, e, ett))
         shapes, scales = about
-        logs = np.log(scales)
+        units = self._units(shapes.shape[1])
+        logs = np.log(scales / units)
         # derivatives by a = shape and b = shape log scale, of n log a + sum r (a t - b) - exp(a t - b)
         da, db = n / shapes + t - et, e - n
         haa, hab, hbb = n / shapes**2 + ett, -et, e
@@ -186,13 +215,18 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
             haa = haa + (2 * logs * hab + logs**2 * hbb) * ("scales" in held)
             hab = np.zeros_like(hab)
             da = da * ("shapes" not in held)
+        room = np.maximum(self._largest_shapes(scales) - shapes, 0.0)
+        # at the largest shape only the scale moves
+        stuck = (room <= 1e-9 * shapes) & (da > 0)
+        da, hab = np.where(stuck, 0.0, da), np.where(stuck, 0.0, hab)
         determinant = haa * hbb - hab**2
         step_a = (hbb * da - hab * db) / determinant
         step_b = logs * step_a if "scales" in held else (haa * db - hab * da) / determinant
         size = self._cut(step_a, step_b, shapes)
+        size = np.where(step_a > 0, np.minimum(size, room / np.where(step_a > 0, step_a, 1.0)), size)
         new_a = shapes + size * step_a
         new_b = shapes * logs + size * step_b
-        new = WeibullParams(new_a, np.exp(new_b / new_a))
+        new = WeibullParams(new_a, units * np.exp(new_b / new_a))
         kept = WeibullParams(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
         return Maximized(self.keep(kept, about, dead, held))
 
@@ -203,7 +237,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         2.78 times the relative change of the shape, so ``log(1 + R) / R`` of it goes up (Sun and
         Tran-Dinh 2019, Generalized self-concordant functions, theorem 2).
         """
-        low, high = np.asarray(self.log_range)
+        low, high = np.asarray(self.log_range) - np.log(self._units(shapes.shape[1]))
         of_z = np.maximum(np.abs(step_a * low - step_b), np.abs(step_a * high - step_b))
         relative = np.abs(step_a) / shapes
         r = np.maximum(np.maximum(of_z, 2.78 * relative), 1e-12)
@@ -212,7 +246,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
     def expected(self, params: WeibullParams, counts: np.ndarray) -> WeibullStatistics:
         """With ``e`` exponential: E log e = -g, E e log e = 1 - g, E e log^2 e = pi^2 / 6 + g^2 - 2 g."""
         shapes, scales = params
-        g, logs = np.euler_gamma, np.log(scales)
+        g, logs = np.euler_gamma, np.log(scales / self._units(scales.shape[1]))
         t = logs - g / shapes
         et = logs + (1 - g) / shapes
         ett = logs**2 + 2 * logs * (1 - g) / shapes + (np.pi**2 / 6 + g**2 - 2 * g) / shapes**2

@@ -14,7 +14,7 @@ from fastem.memory import aligned_zeros
 from fastem.nesting import flat, nested
 from fastem.pace import Pace
 from fastem.simd import claim, fill, fma, lanes, load, maximum, prefetch, store, total
-from fastem.statistics import add_lanes, are_finite, zeros
+from fastem.statistics import add_lanes, are_finite, scale, zeros
 from fastem.threads import choose
 from fastem.tiles import fill_tile, n_lanes, n_points, tile_rows
 
@@ -38,6 +38,9 @@ class LabelStatistics(NamedTuple):
 
 # What a log-density lacks in a component that a row may not belong to: its exponential is 0.
 FORBIDDEN = 1e6
+
+# A sum of log-densities below this has a value in it that cannot be.
+_IMPOSSIBLE = -1e19
 
 
 class Workspace(NamedTuple):
@@ -255,17 +258,27 @@ class DeathPolicy:
         self.rng = np.random.RandomState(0)
         self.deaths: list[int] = []
 
-    def apply(self, family: Family[Any, Any], params: MixtureParams, dead: np.ndarray) -> MixtureParams:
+    def apply(
+        self,
+        family: Family[Any, Any],
+        params: MixtureParams,
+        dead: np.ndarray,
+        held: frozenset[str] = frozenset(),
+        has_prior: bool = False,
+    ) -> MixtureParams:
+        """Parameters after some components died; what is `held` stays, and with a prior their weights do."""
         weights, components = params
-        weights = np.where(dead, 0.0, weights)
+        weights = weights.copy() if has_prior else np.where(dead, 0.0, weights)
         for k in np.flatnonzero(dead):
             self.deaths.append(int(k))
             if self.left == 0:
                 continue
             self.left -= 1
-            heaviest = int(np.argmax(weights))
-            components = family.split(components, int(k), heaviest, self.rng)
-            weights[k] = weights[heaviest] = weights[heaviest] / 2
+            heaviest = int(np.argmax(np.where(dead, -1.0, weights)))
+            components = family.hold(family.split(components, int(k), heaviest, self.rng), components, held)
+            weights[k] = weights[heaviest] = (weights[heaviest] + weights[k]) / 2
+        if "weights" in held:
+            return MixtureParams(params.weights, components)
         return MixtureParams(weights / weights.sum(), components)
 
 
@@ -288,6 +301,8 @@ class MixtureModel:
         Concentration of a Dirichlet prior on the weights.
     held : frozenset of str
         Parameters that keep their values.
+    unit : float, default=1
+        Weight that counts as 1 in the statistics; a prior's observations have weight 1.
     """
 
     def __init__(
@@ -296,15 +311,21 @@ class MixtureModel:
         n_components: int,
         weight_prior: float = 1.0,
         held: frozenset[str] = frozenset(),
+        unit: float = 1.0,
     ):
         self.family = family
         self.n_components = n_components
         self.weight_prior = weight_prior
         self.held = held
+        self.unit = unit
 
     def of(self, family: Family[Any, Any]) -> "MixtureModel":
         """The same of another family."""
-        return MixtureModel(family, self.n_components, self.weight_prior, self.held)
+        return MixtureModel(family, self.n_components, self.weight_prior, self.held, self.unit)
+
+    def in_unit(self, unit: float) -> "MixtureModel":
+        """The same for statistics in another unit."""
+        return MixtureModel(self.family, self.n_components, self.weight_prior, self.held, unit)
 
     def accumulate(
         self, params: MixtureParams, about: MixtureParams, shape: Shape, missing: bool = False
@@ -329,12 +350,17 @@ class MixtureModel:
         return stats._replace(labels=labels)
 
     def objective(self, stats: Statistics, params: MixtureParams) -> float:
-        """Mean log-likelihood of a row, with a share of the parameters' log prior density."""
+        """Mean log-likelihood of a row, with a share of the parameters' log prior density.
+
+        -inf if a row is impossible under all components.
+        """
+        if stats.labels.log_likelihood < _IMPOSSIBLE and self.family.excludes(params.components):
+            return -math.inf
         prior = self.family.log_prior(params.components)
         if self.weight_prior != 1:
             with np.errstate(divide="ignore"):
                 prior += (self.weight_prior - 1) * float(np.sum(np.log(params.weights)))
-        return float((stats.labels.log_likelihood + prior) / stats.labels.weight)
+        return float((stats.labels.log_likelihood + prior / self.unit) / stats.labels.weight)
 
     def recentre(self, stats: Statistics, about: MixtureParams, shape: Shape) -> MixtureParams | None:
         """A better reference point for the moments, where they lost accuracy."""
@@ -346,13 +372,16 @@ class MixtureModel:
 
     def maximize(self, stats: Statistics, about: MixtureParams, policy: DeathPolicy) -> Maximized:
         """M-step."""
+        has_prior = self.weight_prior != 1
+        if self.unit != 1 and (has_prior or self.family.has_prior):
+            return self.in_unit(1.0).maximize(scale(stats, self.unit), about, policy)
         counts, weight = stats.labels.counts, float(stats.labels.weight)
         dead = counts <= 10 * np.finfo(np.float64).eps * weight
         result = self.family.maximize(stats.family, counts, about.components, dead, self.held)
         weights = about.weights if "weights" in self.held else self._weights(counts)
         params = MixtureParams(weights, result.params)
         if dead.any():
-            params = policy.apply(self.family, params, dead & (about.weights > 0))
+            params = policy.apply(self.family, params, dead & (about.weights > 0), self.held, has_prior)
         return Maximized(params, result.slack / weight)
 
     def _weights(self, counts: np.ndarray) -> np.ndarray:
