@@ -17,7 +17,7 @@ from numba import config, njit, prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-__all__ = ["Twins", "add_statistics", "compile_pass", "implements", "log_density"]
+__all__ = ["Twins", "add_statistics", "call_at", "compile_pass", "compiled_at", "implements", "log_density"]
 
 Kernel = Callable[..., Any]
 _kernels: dict[tuple[Kernel, type], Kernel] = {}
@@ -136,6 +136,43 @@ def _call(context, address, worker, values):  # type: ignore[no-untyped-def]
     return types.void(types.int64, types.int64, values), generate
 
 
+# Functions that have an address, for callers that know no more of them; they must not be freed.
+_functions: dict[int, Kernel] = {}
+_addresses: dict[Any, int] = {}
+
+
+def call_at(address: int, number: int, values: Any) -> None:
+    """Call the function at an address, that `compiled_at` gave, with a number and a tuple of arrays."""
+    _functions[address](number, values)
+
+
+@overload(call_at, jit_options={"error_model": "numpy"})
+def _(address, number, values):  # type: ignore[no-untyped-def]
+    return lambda address, number, values: _call(address, number, values)
+
+
+def compiled_at(what: Any, params: Any, make: Callable[[str], Kernel], signature: tuple[Any, ...]) -> int:
+    """Address of the function that `make` returns for a family's kernel parameters, compiled for a signature.
+
+    `what` tells it from all others; for `make` see `compile_pass`.
+    """
+    kinds = _kinds(params)
+    key = (what, kinds)
+    if key in _addresses:
+        return _addresses[key]
+    function = _named(make, kinds)
+    if config.DISABLE_JIT:
+        address = len(_functions) + 1
+    else:
+        function = _jit(function)
+        function.compile(signature)  # type: ignore[attr-defined]
+        compiled = function.overloads[signature]  # type: ignore[attr-defined]
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    _functions[address] = function
+    _addresses[key] = address
+    return address
+
+
 def compile_pass(make: Callable[[str], Kernel], params: Any) -> Twins:
     """The pass whose workers do what `make` returns, for a family's kernel parameters.
 
@@ -147,13 +184,18 @@ def compile_pass(make: Callable[[str], Kernel], params: Any) -> Twins:
 
 @cache
 def _compile_pass(make: Callable[[str], Kernel], kinds: tuple[type, ...]) -> Twins:
+    return Twins(_named(make, kinds))
+
+
+def _named(make: Callable[[str], Kernel], kinds: tuple[type, ...]) -> Kernel:
+    """What `make` returns, with all in its closure and name that tells it from others in Numba's cache."""
     names = " ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
     checks = "with bounds checked " if config.BOUNDSCHECK else ""
-    share = make(f"{_digest(_sources(make, kinds))} {checks}{names}")
+    function = make(f"{_digest(_sources(make, kinds))} {checks}{names}")
     # Numba's cache keeps the types of all compilations of a name in one file, and can read it only
     # where all those types can be imported: a family outside this package must not get in there.
-    share.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
-    return Twins(share)
+    function.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return function
 
 
 def _kinds(params: Any) -> tuple[type[Any], ...]:
@@ -173,7 +215,9 @@ def _jit(function: Kernel, *, parallel: bool = False) -> Kernel:
 def _sources(make: Kernel, kinds: tuple[type, ...]) -> list[Path]:
     """The files whose change must recompile a pass over families with kernel parameters of some types."""
     package = Path(__file__).parent
-    engine = [package / name for name in ("simd.py", "elementary.py", "tiles.py", "dispatch.py", "nesting.py")]
+    engine = [
+        package / name for name in ("simd.py", "elementary.py", "tiles.py", "dispatch.py", "nesting.py", "erased.py")
+    ]
     kernels = [kernel for (_, of), kernel in _kernels.items() if of in kinds]
     files = {Path(inspect.getfile(part)) for part in [make, *kernels]} | {Path(inspect.getfile(kind)) for kind in kinds}
     siblings = {path for file in files for path in file.parent.glob("_*.py")}

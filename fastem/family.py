@@ -27,10 +27,14 @@ class DegenerateError(ValueError):
 
 
 class Prepared(NamedTuple):
-    """Parameters as kernels read them; `offset` is to be added to each log-density."""
+    """Parameters as kernels read them; `offset` is to be added to each log-density.
+
+    `kept` is what addresses in the parameters lead to.
+    """
 
     params: Any
     offset: float
+    kept: Any = None
 
 
 class Maximized(NamedTuple):
@@ -161,6 +165,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     def parameter_bytes(self, n_components: int, n_features: int) -> int:
         """Memory of one set of parameters, roughly."""
         return self.statistics_bytes(n_components, n_features)
+
+    def kernel_statistics(self, stats: Stats) -> Any:
+        """The statistics as kernels add to them."""
+        return stats
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         """Numbers of scratch space that the kernels need for a tile.

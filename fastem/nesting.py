@@ -12,28 +12,29 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-__all__ = ["flat", "nested"]
+__all__ = ["build_nested", "flat", "leaves", "nested", "spell"]
 
 
 def flat(values: Any) -> Any:
     """A tuple as kernels take it: its arrays behind one whose type tells their structure."""
-    marker = np.empty(0, np.dtype([(_spell(values), np.int8)]))
-    return (marker, *_leaves(values))
+    marker = np.empty(0, np.dtype([(spell(values), np.int8)]))
+    return (marker, *leaves(values))
 
 
 def nested(values: Any) -> Any:
     """What `flat` made flat; in kernels too."""
-    return _build(values[0].dtype.names[0])(values)
+    return build_nested(values[0].dtype.names[0])(values)
 
 
 # Classes by the names that structures give them.
 _classes: dict[str, type[Any]] = {}
 
 
-def _spell(values: Any) -> str:
+def spell(values: Any) -> str:
+    """How a tuple is nested, in letters."""
     if not isinstance(values, tuple):
         return "_"
-    inside = ",".join(map(_spell, values))
+    inside = ",".join(map(spell, values))
     return f"{_name(type(values))}({inside})" if hasattr(values, "_fields") else f"[{inside}]"
 
 
@@ -47,15 +48,16 @@ def _name(kind: type[Any]) -> str:
     return name
 
 
-def _leaves(values: tuple[Any, ...]) -> Iterator[np.ndarray]:
+def leaves(values: tuple[Any, ...]) -> Iterator[np.ndarray]:
+    """The arrays of a nested tuple, in their order."""
     for value in values:
         if isinstance(value, tuple):
-            yield from _leaves(value)
+            yield from leaves(value)
         else:
             yield value
 
 
-def _build(structure: str) -> Callable[[Any], Any]:
+def build_nested(structure: str) -> Callable[[Any], Any]:
     """A function that nests a flat tuple, from the spelling of its structure."""
     known: dict[str, Any] = {}
     count = 0
@@ -77,4 +79,4 @@ def _build(structure: str) -> Callable[[Any], Any]:
 
 @overload(nested, jit_options={"error_model": "numpy"})
 def _(values):  # type: ignore[no-untyped-def]
-    return _build(str(values[0].dtype.members[0][0]))
+    return build_nested(str(values[0].dtype.members[0][0]))

@@ -20,6 +20,7 @@ ENGINE = {
     "files",
     "pace",
     "nesting",
+    "erased",
 }
 # What the modules of each part may import from fastem.
 ALLOWED = {
@@ -32,6 +33,7 @@ ALLOWED = {
     "tiles": {"simd"},
     "nesting": set(),
     "dispatch": {"nesting"},
+    "erased": {"dispatch", "nesting"},
     "allowed": set(),
     "survey": {"family"},
     "family": set(),

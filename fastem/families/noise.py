@@ -114,7 +114,11 @@ class Noise(Family[Any, Any]):
         others = self.family.prepare(params, about, log_weights[:-1], dtype, missing)
         log_weight = log_weights[-1:] - others.offset
         cells = self.log_cells
-        return Prepared(NoiseKernel(others.params, log_weight.astype(dtype), np.asarray(cells, dtype)), others.offset)
+        kernel = NoiseKernel(others.params, log_weight.astype(dtype), np.asarray(cells, dtype))
+        return others._replace(params=kernel)
+
+    def kernel_statistics(self, stats: Any) -> Any:
+        return self.family.kernel_statistics(stats)
 
     def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any]) -> Any:
         return self.family.recentre(stats, counts[:-1], about, dtype)

@@ -6,27 +6,35 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numba import njit
-from numba.extending import overload
 from sklearn.base import clone
 
 from fastem.dispatch import add_statistics, implements, log_density
+from fastem.erased import call_add_statistics, call_log_density, describe, erase, table
 from fastem.family import Facts, Family, Maximized, Prepared
-from fastem.simd import lanes, load, store
+from fastem.simd import lanes, load, splat, store
 from fastem.tiles import n_points, tile_rows
 
 __all__ = ["Product"]
 
 
 class ProductKernel(NamedTuple):
-    """Kernel parameters of the parts; their columns one after the other, the first column of each part and
-    the end; where each part's own scratch begins, and the end; log-weights (K,).
+    """Of each part the addresses of its verbs (parts, 2) and a description of its kernel parameters (parts, words);
+    their columns one after the other, the first column of each part and the end; where each part's own
+    scratch begins, and the end; log-weights (K,).
     """
 
-    parts: Any
+    addresses: np.ndarray
+    descriptions: np.ndarray
     columns: np.ndarray
     firsts: np.ndarray
     regions: np.ndarray
     log_weights: np.ndarray
+
+
+class ProductSums(NamedTuple):
+    """Descriptions of the statistics of each part (parts, words)."""
+
+    descriptions: np.ndarray
 
 
 class ProductParams(NamedTuple):
@@ -57,72 +65,29 @@ def _columns(tile, params, i, scratch):  # type: ignore[no-untyped-def]
     return mine[:size].reshape(end - first, m), mine[size:]
 
 
-def _log_densities(tile: Any, params: Any, parts: tuple[Any, ...], i: int, out: Any, scratch: Any) -> None:
-    """Add the log-densities of the parts from the i-th on, which are `parts`."""
-    for n, part in enumerate(parts, i):
-        _add_log_density(tile, params, part, n, out, scratch)
-
-
-@njit(error_model="numpy")
-def _add_log_density(tile, params, part, i, out, scratch):  # type: ignore[no-untyped-def]
-    m = n_points(tile)
-    k = out.shape[0]
-    mine = scratch[: k * m].reshape(k, m)
-    columns, rest = _columns(tile, params, i, scratch)
-    log_density(columns, part, mine, rest)
-    for b in range(0, k * m, lanes(tile)):
-        store(out, b, load(out, b) + load(mine, b))
-
-
-@overload(_log_densities, jit_options={"error_model": "numpy"})
-def _(tile, params, parts, i, out, scratch):  # type: ignore[no-untyped-def]
-    if len(parts) == 0:
-        return lambda tile, params, parts, i, out, scratch: None
-
-    def one_and_rest(tile, params, parts, i, out, scratch):  # type: ignore[no-untyped-def]
-        _add_log_density(tile, params, parts[0], i, out, scratch)
-        _log_densities(tile, params, parts[1:], i + 1, out, scratch)
-
-    return one_and_rest
-
-
-def _add_all(
-    tile: Any, resp: Any, counts: Any, params: Any, parts: Any, stats: Any, i: int, lane: int, scratch: Any
-) -> None:
-    """Add the statistics of the parts from the i-th on, which are `parts`."""
-    for n, (part, sums) in enumerate(zip(parts, stats, strict=True), i):
-        _add_part(tile, resp, counts, params, part, sums, n, lane, scratch)
-
-
-@njit(error_model="numpy")
-def _add_part(tile, resp, counts, params, part, stats, i, lane, scratch):  # type: ignore[no-untyped-def]
-    columns, rest = _columns(tile, params, i, scratch)
-    add_statistics(columns, resp, counts, part, stats, lane, rest)
-
-
-@overload(_add_all, jit_options={"error_model": "numpy"})
-def _(tile, resp, counts, params, parts, stats, i, lane, scratch):  # type: ignore[no-untyped-def]
-    if len(parts) == 0:
-        return lambda tile, resp, counts, params, parts, stats, i, lane, scratch: None
-
-    def one_and_rest(tile, resp, counts, params, parts, stats, i, lane, scratch):  # type: ignore[no-untyped-def]
-        _add_part(tile, resp, counts, params, parts[0], stats[0], i, lane, scratch)
-        _add_all(tile, resp, counts, params, parts[1:], stats[1:], i + 1, lane, scratch)
-
-    return one_and_rest
-
-
 @implements(log_density, ProductKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    for k in range(out.shape[0]):
-        for b in range(out.shape[1]):
-            out[k, b] = params.log_weights[k]
-    _log_densities(tile, params, params.parts, 0, out, scratch)
+    k, m = out.shape
+    w = lanes(tile)
+    for i in range(k):
+        for b in range(0, m, w):
+            store(out, i * m + b, splat(params.log_weights, i))
+    mine = scratch[: k * m].reshape(k, m)
+    for i in range(params.firsts.shape[0] - 1):
+        columns, rest = _columns(tile, params, i, scratch)
+        call_log_density(params.addresses[i, 0], params.descriptions[i], columns, mine, rest)
+        for b in range(0, k * m, w):
+            store(out, b, load(out, b) + load(mine, b))
 
 
 @implements(add_statistics, ProductKernel)
 def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    _add_all(tile, resp, counts, params, params.parts, stats.parts, 0, lane, scratch)
+    for i in range(params.firsts.shape[0] - 1):
+        columns, rest = _columns(tile, params, i, scratch)
+        sums = stats.descriptions[i]
+        call_add_statistics(
+            params.addresses[i, 1], params.descriptions[i], sums, columns, resp, counts, lane, rest
+        )  # fmt: skip
 
 
 # --- the family -------------------------------------------------------------------------------
@@ -300,8 +265,17 @@ class Product(Family[ProductParams, ProductStatistics]):
         firsts = np.cumsum([0, *(len(mine) for mine in self.columns)], dtype=np.int64)
         regions = self._regions(len(log_weights), tile_rows(dtype), missing)
         weights = (log_weights - offset).astype(dtype)
-        kernel = ProductKernel(tuple(p.params for p in prepared), columns, firsts, regions, weights)
-        return Prepared(kernel, offset + sum(p.offset for p in prepared))
+        erased = [
+            erase(mine.params, part.zeros(1, len(log_weights), len(places)), dtype)
+            for mine, (part, places) in zip(prepared, self._each(), strict=True)
+        ]
+        addresses = np.array([(of.log_density, of.add_statistics) for of in erased], dtype=np.int64)
+        descriptions = table([of.parameters for of in erased])
+        kernel = ProductKernel(addresses, descriptions, columns, firsts, regions, weights)
+        return Prepared(kernel, offset + sum(p.offset for p in prepared), prepared)
+
+    def kernel_statistics(self, stats: ProductStatistics) -> ProductSums:
+        return ProductSums(table([describe(sums) for sums in stats.parts]))
 
     def recentre(
         self, stats: ProductStatistics, counts: np.ndarray, about: ProductParams, dtype: np.dtype[Any]

@@ -426,6 +426,7 @@ class AccumulatePass(_Pass):
         k, d = model.n_components, shape.n_features
         n = n_lanes(model.family.statistics_bytes(k, d))
         self.family_stats = model.family.zeros(n, k, d)
+        self.kernel_stats = model.family.kernel_statistics(self.family_stats)
         self.stats = zeros(LabelStatistics, n, log_likelihood=(), weight=(), counts=(k,))
 
     def add(
@@ -450,7 +451,7 @@ class AccumulatePass(_Pass):
             some = slice(first * m, end * m)
             self.work.next[0] = lane
             span = np.array([first_row // m + first, last])
-            sums = (self.family_stats, self.stats, self.work)
+            sums = (self.kernel_stats, self.stats, self.work)
             values = flat((rows[some], resp[some], masks[some], weights[some], span, self.prepared.params, *sums))
             with choose(self.twins, self.n_threads) as run:
                 run(self.n_threads, values)
