@@ -11,6 +11,7 @@ from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Output, Shape
 from fastem.sources import ArraySource
 from fastem.start import features, random_parts
+from fastem.threads import openmp_after_fork
 
 __all__ = ["way_up"]
 
@@ -124,8 +125,10 @@ def _parts(
     scaled = (X - X[some].mean(axis=0, dtype=np.float64)) / np.where(scale > 0, scale, 1)
     from sklearn.cluster import KMeans
 
-    kmeans = KMeans(n_clusters=n_parts, n_init=1, random_state=rng).fit(scaled[some], sample_weight=weights[some])
-    return np.eye(n_parts)[kmeans.predict(scaled)]
+    kmeans = KMeans(n_clusters=n_parts, n_init=1, random_state=rng)
+    with openmp_after_fork():
+        labels = kmeans.fit(scaled[some], sample_weight=weights[some]).predict(scaled)
+    return np.eye(n_parts)[labels]
 
 
 def _within(dealt: np.ndarray, resp: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from fastem.em import Data, Fit, accumulate, run
 from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
 from fastem.survey import has_missing, with_weight
+from fastem.threads import openmp_after_fork
 
 __all__ = [
     "EXACT_ROWS", "METHODS", "SKLEARN_METHODS", "Start", "features", "from_responsibilities", "random_parts",
@@ -203,9 +204,10 @@ def responsibilities(
     """
     n_noise = model.family.n_noise
     n_components = model.n_components - n_noise
-    if not n_noise:
-        return _of_own(method, X, n_components, rng, data, methods)
-    resp = _without_strays(method, X, n_components, rng, data, methods)
+    with openmp_after_fork():
+        if not n_noise:
+            return _of_own(method, X, n_components, rng, data, methods)
+        resp = _without_strays(method, X, n_components, rng, data, methods)
     strays = resp.sum(axis=1, keepdims=True) == 0
     noise = np.where(strays, 1 / n_noise, NOISE_SHARE).astype(resp.dtype)
     return np.hstack([resp * (1 - NOISE_SHARE * n_noise), np.repeat(noise, n_noise, axis=1)])

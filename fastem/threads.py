@@ -1,7 +1,8 @@
 """Whether a pass runs on threads, and on how many.
 
 Numba's threads abort or hang where a process forked after they started, and its workqueue layer
-aborts on concurrent use. The pass runs without threads there: it gives the same bits.
+aborts on concurrent use. The pass runs without threads there: it gives the same bits. OpenMP of
+other libraries waits for ever for threads that a fork lost, so that it gets one thread there.
 """
 
 import os
@@ -17,9 +18,10 @@ from numba.np.ufunc import parallel as _numba_threads
 
 from fastem.dispatch import Twins
 
-__all__ = ["available_threads", "choose"]
+__all__ = ["available_threads", "choose", "openmp_after_fork"]
 
 _lock = threading.Lock()
+_is_forked = False
 _threads_lost = False
 
 
@@ -35,7 +37,8 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _threads_lost
+    global _is_forked, _threads_lost
+    _is_forked = True
     _threads_lost = _threads_lost or bool(_numba_threads._is_initialized)
     _after_fork()
 
@@ -65,6 +68,18 @@ def _quota() -> float:
         return float("inf") if quota == "max" else max(1.0, float(quota) / float(period))
     except (OSError, ValueError):
         return float("inf")
+
+
+@contextmanager
+def openmp_after_fork() -> Iterator[None]:
+    """Keep other libraries' OpenMP to the calling thread for the duration, in a process that was forked."""
+    if not _is_forked:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="openmp"):
+        yield
 
 
 @contextmanager

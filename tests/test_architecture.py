@@ -46,8 +46,8 @@ ALLOWED = {
     "cluster": {"em", "sources", "statistics", "tiles", "allowed", "survey", "family"},
     "container": {"files"},
     "checkpoint": {"container", "files", "em", "latent"},
-    "saddle": {"em", "family", "latent", "sources", "start"},
-    "start": {"em", "family", "latent", "allowed", "survey"},
+    "saddle": {"em", "family", "latent", "sources", "start", "threads"},
+    "start": {"em", "family", "latent", "allowed", "survey", "threads"},
     "persistence": {"container", "estimators", "families", "family"},
     "estimators": ENGINE
     | {"em", "start", "online", "cluster", "checkpoint", "container", "sources", "families", "latent", "persistence"}

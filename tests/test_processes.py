@@ -152,6 +152,86 @@ def test_multiprocessing_workers(method, tmp_path):
     assert done.stdout.split() == ["True"]
 
 
+STARTED_BY_KMEANS = """
+import numpy as np
+from fastem import GaussianMixture, PoissonMixture, StudentTMixture
+from sklearn.cluster import KMeans
+rng = np.random.default_rng(0)
+X = np.concatenate([rng.normal(m, 1, (500, 2)) for m in (-4, 0, 4)])
+COUNTS = np.concatenate([rng.poisson(rate, (500, 2)) for rate in (2, 30)])
+LARGE = np.concatenate([rng.normal(m, 1, (120_000, 1)) for m in (-4, 4)])
+LABELS = np.where(np.arange(1500) % 50, -1, np.arange(1500) // 500)
+
+def own_start(X, n_components, random_state):
+    return KMeans(n_components, n_init=1, random_state=random_state).fit_predict(X)
+
+def fit(what):
+    if what == "predict":
+        return KNOWN.predict_proba(X).tobytes()
+    settings = dict(random_state=0, covariance_type="diag")
+    m = {
+        "restarts": lambda: GaussianMixture(3, n_init=3, **settings).fit(X),
+        "labels": lambda: GaussianMixture(3, **settings).fit(X, labels=LABELS),
+        "own": lambda: GaussianMixture(3, init_params=own_start, **settings).fit(X),
+        "poisson": lambda: PoissonMixture(2, random_state=0).fit(COUNTS),
+        "growing": lambda: GaussianMixture(2, n_screen=2, max_iter=3, tol=1, **settings).fit(LARGE, method="growing"),
+        "partial": lambda: GaussianMixture(3, **settings).partial_fit(X),
+    }[what]()
+    return np.asarray(m.lower_bounds_).tobytes() + m.weights_.tobytes()
+
+KNOWN = GaussianMixture(3, weights_init=[.3, .3, .4], means_init=X[[0, 700, 1400]], precisions_init=np.ones((3, 2)),
+                        covariance_type="diag").fit(X)
+WHAT = ["restarts", "labels", "own", "poisson", "growing", "partial", "predict"]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize(
+    "children",
+    [
+        """
+        truth = [fit(what) for what in WHAT]
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            found = pool.map(fit, WHAT)
+        """,
+        """
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+            found = list(pool.map(fit, WHAT))
+        truth = [fit(what) for what in WHAT]
+        """,
+        """
+        truth = [fit(what) for what in WHAT]
+        ended = threading.Event()
+        def work():
+            while not ended.is_set():
+                fit("restarts")
+        thread = threading.Thread(target=work)
+        thread.start()
+        found = []
+        for what in WHAT:
+            time.sleep(0.05)
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                found += pool.map(fit, [what])
+        ended.set()
+        thread.join()
+        """,
+    ],
+    ids=["after fits", "before any fit", "during a fit"],
+)
+def test_starts_in_forked_processes(children, tmp_path):
+    """OpenMP of scikit-learn's k-means waits for ever for threads that the fork lost."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, threading, time, warnings\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        f"warnings.simplefilter('ignore')\n{STARTED_BY_KMEANS}\n{textwrap.dedent(children)}\n"
+        "print(*(a == b for a, b in zip(found, truth, strict=True)))"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["True"] * 7
+
+
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_joblib_workers(backend, tmp_path):
     script = tmp_path / "script.py"
