@@ -1,11 +1,14 @@
 """Which components each row may belong to: labels of some rows, or sets of components."""
 
+import hashlib
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 __all__ = ["Allowed"]
+
+_ROWS = 16_384  # at a time
 
 
 class Allowed:
@@ -71,6 +74,14 @@ class Allowed:
         masks = masks.view()
         masks.flags.writeable = False
         return masks
+
+    def describe(self) -> str:
+        """What tells these masks from others; they are made some at a time."""
+        n_rows = len(self.table if self.codes is None else self.codes)
+        digest = hashlib.sha256()
+        for first in range(0, n_rows, _ROWS):
+            digest.update(np.ascontiguousarray(self.masks(first, _ROWS)).data)
+        return f"uint8 {(n_rows, self.table.shape[1])} {digest.hexdigest()[:16]}"
 
     @property
     def are_known(self) -> np.ndarray:

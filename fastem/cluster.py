@@ -10,7 +10,7 @@ import numpy as np
 from fastem.allowed import Allowed
 from fastem.em import Data, Model
 from fastem.family import Family
-from fastem.sources import DaskSource, RowsSource, Source, partition_source
+from fastem.sources import Source, partition_source
 from fastem.statistics import add
 from fastem.survey import Survey, merge
 from fastem.tiles import tile_rows
@@ -31,7 +31,7 @@ def make_data(
     needs_values: bool = True,
 ) -> Data:
     """Data whose passes run where they should: here, or where Dask computes."""
-    if client is None and not isinstance(source, DaskSource):
+    if client is None and source.on_cluster(list) is None:
         return Data(source, weights, allowed=allowed, needs_values=needs_values)
     return ClusterData(source, weights, client, n_threads, allowed, needs_values)
 
@@ -85,11 +85,7 @@ class ClusterData(Data):
         self._dask = dask
         self.client = client
         self.n_threads = n_threads
-        if isinstance(source, DaskSource):
-            starts, self._partitions = source.starts, source.partitions
-        else:
-            starts, self._partitions = self._deal_out(source)
-        self.starts = starts
+        self.starts, self._partitions = source.on_cluster(self._persist) or self._deal_out(source)
         self._weights = self._scatter(self.weights if len(self.weights) else None)
         self._allowed = self._scatter(allowed)
 
@@ -98,7 +94,7 @@ class ClusterData(Data):
         if values is None:
             return [None] * len(self._partitions)
         shares = [self._dask.delayed(values[a:b], traverse=False) for a, b in pairwise(self.starts)]
-        return list(self._persist(shares))
+        return self._persist(shares)
 
     def _drop(self, rows: np.ndarray) -> None:
         super()._drop(rows)
@@ -136,18 +132,17 @@ class ClusterData(Data):
         size = max(1, -(-source.n_rows // (pieces * tile))) * tile
         starts = np.array([*range(0, source.n_rows, size), source.n_rows])
         if source.is_shared:
-            pairs = pairwise(starts)
-            ranges = [RowsSource(source, int(first), int(end - first)) for first, end in pairs]
+            ranges = [source.range(int(first), int(end - first)) for first, end in pairwise(starts)]
             return starts, [self._dask.delayed(part, traverse=False) for part in ranges]
         rows = []
         with source.reading() as fill:
             for first, end in pairwise(starts):
                 rows.append(np.empty((end - first, source.n_features), source.dtype))
                 fill(int(first), rows[-1])
-        return starts, list(self._persist([self._dask.delayed(part, traverse=False) for part in rows]))
+        return starts, self._persist([self._dask.delayed(part, traverse=False) for part in rows])
 
-    def _persist(self, values: list[Any]) -> Any:
-        return self._dask.persist(*values) if self.client is None else self.client.persist(values)
+    def _persist(self, values: list[Any]) -> list[Any]:
+        return list(self._dask.persist(*values) if self.client is None else self.client.persist(values))
 
     def _compute(self, value: Any) -> Any:
         if self.client is None:
@@ -170,8 +165,7 @@ def _tree(values: list[Any], add_all: Callable[[list[Any]], Any]) -> Any:
 
 
 def _data(partition: Any, weights: np.ndarray | None, allowed: Allowed | None, first_row: int) -> Data:
-    source = partition if isinstance(partition, Source) else partition_source(partition)
-    return Data(source, weights, first_row, allowed, needs_values=False)
+    return Data(partition_source(partition), weights, first_row, allowed, needs_values=False)
 
 
 def _survey(

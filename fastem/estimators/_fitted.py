@@ -28,6 +28,7 @@ from fastem.sources import (
     is_array_like,
     is_frame,
     is_path,
+    mapped_file,
     open_source,
     write_npy,
 )
@@ -204,8 +205,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
     def _imputed(self, source: Source, rng: np.random.RandomState | None) -> Iterator[tuple[int, np.ndarray]]:
         params, family = self._fitted(), self._fitted_model().family
         k = len(params.weights)
-        for first, resp in self._inferred(source, "resp", (k,), source.dtype):
-            rows = source.read(first, len(resp))
+        for first, block, resp in self._walk(source, "resp", (k,), source.dtype):
+            rows = block.copy()
             some = np.isnan(rows).any(axis=1)
             if some.any():
                 rows[some] = _fill(family, params.components, rows[some], resp[some], rng)
@@ -215,6 +216,13 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """First row and results of the rows, piece by piece."""
+        for first, _, values in self._walk(source, what, tail, dtype):
+            yield first, values
+
+    def _walk(
+        self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """First row, rows and results of the rows, piece by piece."""
         params, model = self._fitted(), self._fitted_model()
         family = model.family
         k = len(params.weights)
@@ -247,7 +255,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                     values[values == k - 1] = -1
                 if what == "log_prob" and (of_rows := base(family, rows)) is not None:
                     values += of_rows
-                yield first + start, values
+                yield first + start, rows, values
 
     # --- criteria -----------------------------------------------------------------------------
 
@@ -448,9 +456,8 @@ def _collect(
     pieces: Iterator[tuple[int, np.ndarray]], source: Source, wanted: tuple[int, ...], dtype: np.dtype[Any], out: Any
 ) -> Any:
     """Results of all rows in an array, in `out`, or in the file that `out` names."""
+    _refuse_input(source, out)
     if is_path(out):
-        if source.is_at(out):
-            raise ValueError(f"out={str(out)!r} is the file that the data come from.")
         with write_npy(out, wanted, dtype) as append:
             for _, values in pieces:
                 append(values)
@@ -463,6 +470,26 @@ def _collect(
     for first, values in pieces:
         out[first : first + len(values)] = values
     return out
+
+
+def _refuse_input(source: Source, out: Any) -> None:
+    """Raise ValueError if writing to `out` would change the data that are read."""
+    if is_path(out) and source.is_at(out):
+        raise ValueError(f"out={str(out)!r} is the file that the data come from.")
+    if not isinstance(out, np.ndarray):
+        return
+    file = mapped_file(out)
+    if file is not None and source.is_at(file):
+        raise ValueError(f"out is mapped from {str(file)!r}, the file that the data come from.")
+    if any(_overlap(array, out) for array in source.memory()):
+        raise ValueError("out lies in the memory of the data: give another array.")
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=100_000)  # type: ignore[arg-type]  # any number will do
+    except np.exceptions.TooHardError:
+        return True
 
 
 def _fill(

@@ -338,7 +338,7 @@ class BaseMixture(FittedMixture):
             **settings,
             "method": method,
             "sample_weight": describe(data.weights if len(data.weights) else None),
-            "labels": None if data.allowed is None else describe(data.allowed.masks()),
+            "labels": None if data.allowed is None else data.allowed.describe(),
             "data": data.source.fingerprint(),
         }
         if self._is_warm():

@@ -4,8 +4,9 @@ import copy
 import inspect
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from fastem.estimators._fitted import FittedMixture
 from fastem.families.fixed import Fixed, FixedParams
 from fastem.latent.labels import MixtureModel, MixtureParams
 from fastem.memory import available_memory
-from fastem.sources import ArraySource, Source
+from fastem.sources import ArraySource, RowwiseSource, Source
 
 __all__ = ["FixedMixture"]
 
@@ -193,13 +194,20 @@ class FixedMixture(FittedMixture):
         return np.reshape(draws[0] if isinstance(draws, tuple) else draws, (n, -1))
 
 
-class _DensitySource(Source):
+class _DensitySource(RowwiseSource):
     """Log-densities of the rows of another source under each component."""
 
     def __init__(self, source: Source, components: Sequence[Any]):
-        self.source, self.components = source, components
-        self.n_rows, self.n_features = source.n_rows, len(components)
+        super().__init__(source)
+        self.components = components
+        self.n_features, self.names = len(components), None
         self.dtype = np.dtype(np.float64)
+
+    def _own_facts(self) -> dict[str, Any]:
+        return {"components": [repr(component) for component in self.components]}
+
+    def _wrapper(self, rows: Any) -> Callable[[Source], Source]:
+        return partial(_DensitySource, components=self.components)
 
     @contextmanager
     def reading(self) -> Iterator[Any]:

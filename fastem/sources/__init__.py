@@ -10,9 +10,10 @@ import numpy as np
 
 from fastem.sources._extra import require as require_extra
 from fastem.sources._source import DataChangedError, Source, block_rows
-from fastem.sources.array import ArraySource
+from fastem.sources._wrapped import RowwiseSource
+from fastem.sources.array import ArraySource, mapped_file
 from fastem.sources.arrow import IpcSource, ParquetSource
-from fastem.sources.columns import ColumnsSource, RowsSource
+from fastem.sources.columns import ColumnsSource
 from fastem.sources.dask import DaskSource, is_dask, partition_source
 from fastem.sources.frame import FrameSource, is_frame
 from fastem.sources.hdf5 import Hdf5Source
@@ -33,12 +34,13 @@ __all__ = [
     "NpySource",
     "RawSource",
     "ResponseSource",
-    "RowsSource",
+    "RowwiseSource",
     "Source",
     "block_rows",
     "is_array_like",
     "is_frame",
     "is_path",
+    "mapped_file",
     "open_source",
     "partition_source",
     "require_extra",

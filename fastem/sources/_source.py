@@ -13,12 +13,23 @@ import numpy as np
 
 from fastem.tiles import tile_rows
 
-__all__ = ["DataChangedError", "Fill", "SlowFill", "Source", "block_rows", "kernel_dtype", "read_only", "require_real"]
+__all__ = [
+    "DataChangedError",
+    "Fill",
+    "Persist",
+    "SlowFill",
+    "Source",
+    "block_rows",
+    "kernel_dtype",
+    "read_only",
+    "require_real",
+]
 
 BUFFER_BYTES = 16 * 2**20
 _BUFFERS = 3
 
 Fill = Callable[[int, np.ndarray], None]
+Persist = Callable[[list[Any]], list[Any]]
 
 
 class SlowFill(ABC):
@@ -82,6 +93,24 @@ class Source(ABC):
     def is_at(self, path: str | os.PathLike[str]) -> bool:
         """Whether a path leads to a file that the rows come from."""
         return False
+
+    def memory(self) -> Iterator[np.ndarray]:
+        """The arrays in which the rows lie, as far as they are known."""
+        return iter(())
+
+    def on_cluster(self, persist: Persist) -> tuple[np.ndarray, list[Any]] | None:
+        """The rows at which partitions begin, with the end, and the partitions, if the rows lie on a cluster.
+
+        Partitions are objects of Dask whose values are arrays, frames or sources; `persist` keeps
+        values of such objects on the workers.
+        """
+        return None
+
+    def range(self, first: int, count: int) -> "Source":
+        """The rows ``first:first + count`` as a source."""
+        from fastem.sources.columns import RowsSource
+
+        return RowsSource(self, first, count)
 
     def fingerprint(self) -> dict[str, Any]:
         """Facts by which other data are told apart, to be compared with those of a checkpoint."""

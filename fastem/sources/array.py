@@ -1,13 +1,15 @@
 """Arrays in memory, of any dtype and layout, and memory-mapped arrays."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from fastem.sources._source import Fill, Source, kernel_dtype, read_only
 
-__all__ = ["ArraySource"]
+__all__ = ["ArraySource", "is_mapped_from", "is_same_file", "mapped_file", "owner_of"]
 
 
 class ArraySource(Source):
@@ -25,6 +27,12 @@ class ArraySource(Source):
             array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned
         )  # fmt: skip
 
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
+        return is_mapped_from(self.array, path)
+
+    def memory(self) -> Iterator[np.ndarray]:
+        yield self.array
+
     @contextmanager
     def reading(self) -> Iterator[Fill]:
         def fill(first: int, out: np.ndarray) -> None:
@@ -37,3 +45,30 @@ class ArraySource(Source):
             yield from super().blocks()
         elif self.n_rows:
             yield 0, read_only(np.asarray(self.array))
+
+
+def owner_of(array: np.ndarray) -> np.ndarray:
+    """The array whose memory an array is a view of."""
+    owner, base = array, array.base
+    while base is not None:
+        owner = base if isinstance(base, np.ndarray) else owner
+        base = getattr(base, "base", None)
+    return owner
+
+
+def mapped_file(array: np.ndarray) -> Path | None:
+    """The file in which an array lies that is memory-mapped, or a view of such a one."""
+    owner = owner_of(array)
+    named = isinstance(owner, np.memmap) and owner.filename is not None
+    return Path(owner.filename) if named else None  # type: ignore[attr-defined]
+
+
+def is_mapped_from(array: np.ndarray, path: str | os.PathLike[str]) -> bool:
+    """Whether an array is memory-mapped from the file at a path."""
+    file = mapped_file(array)
+    return file is not None and is_same_file(file, path)
+
+
+def is_same_file(one: Path, other: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one file; what does not exist is none."""
+    return one.exists() and Path(other).exists() and one.samefile(other)

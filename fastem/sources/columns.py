@@ -1,36 +1,32 @@
 """Some columns of a source, and some rows of one."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastem.sources._source import Fill, Source, block_rows
+from fastem.sources._wrapped import RowwiseSource, WrappedSource
 
 __all__ = ["ColumnsSource", "RowsSource", "column_indices"]
 
 
-class ColumnsSource(Source):
+class ColumnsSource(RowwiseSource):
     """Some columns of another source, chosen by their numbers or names."""
 
     def __init__(self, source: Source, columns: Sequence[Any]):
-        self.source = source
+        super().__init__(source)
         self.indices = column_indices(columns, source.n_features, source.names)
-        self.n_rows, self.n_features, self.dtype = source.n_rows, len(self.indices), source.dtype
+        self.n_features = len(self.indices)
         self.names = None if source.names is None else [source.names[j] for j in self.indices]
-        self.is_shared = source.is_shared
 
-    @property
-    def row_bytes(self) -> int:
-        return self.source.row_bytes
+    def _own_facts(self) -> dict[str, Any]:
+        return {"chosen columns": self.indices}
 
-    def is_at(self, path: str | os.PathLike[str]) -> bool:
-        return self.source.is_at(path)
-
-    def fingerprint(self) -> dict[str, Any]:
-        return self._facts() | {"columns of": self.source.fingerprint(), "chosen columns": self.indices}
+    def _wrapper(self, rows: Any) -> Callable[[Source], Source]:
+        return partial(ColumnsSource, columns=self.indices)
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
@@ -48,17 +44,15 @@ class ColumnsSource(Source):
             yield fill
 
 
-class RowsSource(Source):
+class RowsSource(WrappedSource):
     """A range of the rows of another source."""
 
     def __init__(self, source: Source, first: int, count: int):
-        self.source, self.first = source, first
-        self.n_rows, self.n_features, self.dtype, self.names = count, source.n_features, source.dtype, source.names
-        self.is_shared = source.is_shared
+        super().__init__(source)
+        self.first, self.n_rows = first, count
 
-    @property
-    def row_bytes(self) -> int:
-        return self.source.row_bytes
+    def _own_facts(self) -> dict[str, Any]:
+        return {"first row": self.first}
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastem.sources._cursor import Cursor, part_of
-from fastem.sources._source import Fill, Source, kernel_dtype, require_real
+from fastem.sources._source import Fill, Persist, Source, kernel_dtype, require_real
 from fastem.sources.array import ArraySource
 from fastem.sources.columns import column_indices
 from fastem.sources.frame import FrameSource, is_frame
@@ -22,7 +22,9 @@ def is_dask(data: Any) -> bool:
 
 
 def partition_source(partition: Any) -> Source:
-    """A computed partition, an array or a frame, as a source."""
+    """A computed partition, an array, a frame or a source, as a source."""
+    if isinstance(partition, Source):
+        return partition
     return FrameSource(partition) if is_frame(partition) else ArraySource(np.asarray(partition))
 
 
@@ -85,6 +87,9 @@ class DaskSource(Source):
         digests = dask.compute(*(digest(partition) for partition in self.partitions))
         content = hashlib.sha256("".join(digests).encode()).hexdigest()
         return self._facts() | {"starts": self.starts.tolist(), "content": content}
+
+    def on_cluster(self, persist: Persist) -> tuple[np.ndarray, list[Any]] | None:
+        return self.starts, self.partitions
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The rows of given increasing numbers, picked where the partitions lie."""

@@ -60,6 +60,9 @@ class FrameSource(Source):
         self.n_rows, self.n_features = frame.shape if package != "pyarrow" else (frame.num_rows, len(columns))
         self.dtype = kernel_dtype(*(dtype for dtype in found if dtype is not None))
 
+    def memory(self) -> Iterator[np.ndarray]:
+        return _MEMORY[_package(self.frame)](self.frame)
+
     @contextmanager
     def reading(self) -> Iterator[Fill]:
         yield lambda first, out: self._fill(self.frame, first, out)
@@ -88,6 +91,12 @@ def _numpy_dtype(dtype: Any) -> np.dtype[Any] | None:
 
 def _fill_from_pandas(frame: Any, first: int, out: np.ndarray) -> None:
     out[...] = frame.iloc[first : first + len(out)].to_numpy(dtype=out.dtype, na_value=np.nan)
+
+
+def _pandas_memory(frame: Any) -> Iterator[np.ndarray]:
+    for j, dtype in enumerate(frame.dtypes):
+        if isinstance(dtype, np.dtype):
+            yield frame.iloc[:, j].to_numpy()
 
 
 # --- polars -----------------------------------------------------------------------------------
@@ -139,6 +148,12 @@ def _fill_from_arrow(frame: Any, first: int, out: np.ndarray) -> None:
             at += len(chunk)
 
 
+def _arrow_memory(frame: Any) -> Iterator[np.ndarray]:
+    for column in frame.columns:
+        for chunk in getattr(column, "chunks", [column]):
+            yield from (np.frombuffer(buffer, np.uint8) for buffer in chunk.buffers() if buffer)
+
+
 def arrow_numbers(column: Any) -> np.ndarray:
     """The numbers of an Arrow array; nulls become NaN."""
     import pyarrow
@@ -153,6 +168,12 @@ _KINDS: dict[str, tuple[Callable[[Any], list[np.dtype[Any] | None]], Callable[[A
     "pandas": (_pandas_dtypes, _fill_from_pandas),
     "polars": (_polars_dtypes, _fill_from_polars),
     "pyarrow": (_arrow_dtypes, _fill_from_arrow),
+}
+
+_MEMORY: dict[str, Callable[[Any], Iterator[np.ndarray]]] = {
+    "pandas": _pandas_memory,
+    "polars": lambda frame: iter(()),  # nobody may write to it
+    "pyarrow": _arrow_memory,
 }
 
 _SELECT: dict[str, Callable[[Any, list[int]], Any]] = {

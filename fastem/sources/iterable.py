@@ -1,14 +1,17 @@
 """Streams: anything that gives the same arrays each time it is iterated over."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from fastem.sources._cursor import Cursor
 from fastem.sources._source import DataChangedError, Fill, Source, kernel_dtype, require_real
-from fastem.sources.array import ArraySource
+from fastem.sources.array import ArraySource, is_same_file, mapped_file, owner_of
 from fastem.sources.columns import column_indices
 from fastem.sources.frame import FrameSource, is_frame
 
@@ -49,15 +52,31 @@ class IterableSource(Source):
     def __init__(self, function: Callable[[], Iterable[Any]], columns: Sequence[Any] | None = None):
         self.function, self.columns = function, columns
         self.n_rows, dtypes = 0, []
+        self._files: set[Path] = set()
+        owners: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()
         for number, part in enumerate(self._sources()):
             if number == 0:
                 self.n_features, self.names = part.n_features, part.names
             self._check_columns(number, part)
             self.n_rows += part.n_rows
             dtypes.append(part.dtype)
+            for array in part.memory():
+                owners[id(owner_of(array))] = owner_of(array)
+                if (file := mapped_file(array)) is not None:
+                    self._files.add(file)
         if not dtypes:
             raise ValueError("The iterator gave no arrays: there are no rows.")
         self.dtype = kernel_dtype(*dtypes)
+        self._owners = owners  # those that outlive their part
+
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
+        return any(is_same_file(file, path) for file in self._files)
+
+    def memory(self) -> Iterator[np.ndarray]:
+        yield from self._owners.values()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_owners": {}}  # in another process there are others
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:

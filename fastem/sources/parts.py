@@ -50,6 +50,10 @@ class PartsSource(Source):
     def is_at(self, path: str | os.PathLike[str]) -> bool:
         return any(part.is_at(path) for part in self.parts)
 
+    def memory(self) -> Iterator[np.ndarray]:
+        for part in self.parts:
+            yield from part.memory()
+
     def fingerprint(self) -> dict[str, Any]:
         return self._facts() | {"parts": [part.fingerprint() for part in self.parts]}
 
