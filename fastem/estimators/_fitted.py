@@ -22,11 +22,11 @@ from fastem.memory import require_memory
 from fastem.persistence import save
 from fastem.sources import (
     ArraySource,
+    FrameSource,
     ResponseSource,
     Source,
     block_rows,
     is_array_like,
-    is_frame,
     is_path,
     mapped_file,
     open_source,
@@ -405,8 +405,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             source: Source = ArraySource(array)
         else:
             source = open_source(X)
-            if is_frame(X):
-                validate_data(self, X, reset=reset, skip_check_array=True)
+            if isinstance(source, FrameSource) and source.is_of_scikit_learn:
+                validate_data(self, source.frame, reset=reset, skip_check_array=True)
             else:
                 self._check_columns(source, reset)
         if self._has_response():

@@ -88,7 +88,8 @@ def open_source(
           can be iterated over again and again;
         - a Dask array or data frame.
     columns : sequence of int or str, optional
-        Columns to use, by number or name, in this order; default: all.
+        Columns to use, by number or name, in this order; default: all. In tables and files of
+        Arrow the index of a pandas frame is left out, unless it is named.
     dtype : dtype, optional
         Of a plain binary file, such as ``"<f4"``.
     shape : tuple of int, optional

@@ -11,8 +11,8 @@ import numpy as np
 from fastem.sources._cursor import Cursor, part_of
 from fastem.sources._extra import require
 from fastem.sources._file import FileSource
+from fastem.sources._pandas_index import choose_fields
 from fastem.sources._source import Fill, kernel_dtype
-from fastem.sources.columns import column_indices
 from fastem.sources.frame import arrow_dtype, arrow_numbers
 
 __all__ = ["IpcSource", "ParquetSource"]
@@ -27,7 +27,7 @@ class _ArrowSource(FileSource):
     ----------
     path : path
     columns : sequence of str or int, optional
-        Default: all.
+        Default: all but the index of a pandas frame.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class _ArrowSource(FileSource):
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[Any] | None = None):
         super().__init__(path)
         schema, self._starts = self._describe()
-        chosen = range(len(schema)) if columns is None else column_indices(columns, len(schema), schema.names)
+        chosen = choose_fields(schema, columns)
         self._indices = sorted(chosen)
         self._chosen = [schema.names[j] for j in chosen]
         dtypes = [arrow_dtype(schema.field(j).type) for j in chosen]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.sources._pandas_index import choose_fields
 from fastem.sources._source import Fill, Source, kernel_dtype
 from fastem.sources.columns import column_indices
 
@@ -32,7 +33,7 @@ class FrameSource(Source):
     ----------
     frame : DataFrame of pandas or polars, Table or RecordBatch of Arrow
     columns : sequence of int or str, optional
-        Default: all.
+        Default: all; of a table of Arrow, all but the index of a pandas frame.
 
     Raises
     ------
@@ -42,9 +43,10 @@ class FrameSource(Source):
 
     def __init__(self, frame: Any, columns: Sequence[Any] | None = None):
         package = _package(frame)
-        if columns is not None:
-            chosen = column_indices(columns, len(_names(frame)), _names(frame))
-            frame = _SELECT[package](frame, chosen)
+        if package == "pyarrow":
+            frame = frame.select(choose_fields(frame.schema, columns))
+        elif columns is not None:
+            frame = _SELECT[package](frame, column_indices(columns, len(_names(frame)), _names(frame)))
         if package == "pandas":
             frame = _without_objects(frame)
         self.frame = frame
@@ -62,6 +64,11 @@ class FrameSource(Source):
 
     def memory(self) -> Iterator[np.ndarray]:
         return _MEMORY[_package(self.frame)](self.frame)
+
+    @property
+    def is_of_scikit_learn(self) -> bool:
+        """Whether scikit-learn knows the names of such a frame's columns."""
+        return _package(self.frame) != "pyarrow"
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
@@ -179,5 +186,4 @@ _MEMORY: dict[str, Callable[[Any], Iterator[np.ndarray]]] = {
 _SELECT: dict[str, Callable[[Any, list[int]], Any]] = {
     "pandas": lambda frame, chosen: frame.iloc[:, chosen],
     "polars": lambda frame, chosen: frame[:, chosen],
-    "pyarrow": lambda frame, chosen: frame.select(chosen),
 }
