@@ -28,7 +28,7 @@ class Allowed:
 
     @classmethod
     def of_labels(cls, labels: Any, n_rows: int, classes: np.ndarray) -> "Allowed":
-        """From a label of each row, -1, NaN or null if unknown, or boolean masks (n, K).
+        """From a label of each row, -1, NaN, null or masked if unknown, or boolean masks (n, K).
 
         Parameters
         ----------
@@ -92,6 +92,13 @@ class Allowed:
 
 def _with_unknowns(labels: Any) -> np.ndarray:
     """Labels as an array, whole numbers with NaN, null or masked ones as integers with -1."""
+    if isinstance(labels, list | tuple) and any(np.ma.isMaskedArray(row) for row in labels):
+        labels = np.ma.array(labels)
+    if np.ma.isMaskedArray(labels) and labels.dtype.kind == "b":
+        labels = np.ma.filled(labels, True)
+    if np.ma.isMaskedArray(labels) and labels.dtype.kind == "O":
+        mask, labels = np.ma.getmaskarray(labels), np.array(np.ma.getdata(labels))
+        labels[mask] = None
     if np.ma.isMaskedArray(labels) and labels.dtype.kind in "iuf":
         labels = np.ma.filled(labels.astype(np.float64), np.nan)
     given = np.asarray(labels)

@@ -248,7 +248,10 @@ def _of_own(
         return _random_subsets(len(X), n_components, data.source.n_features, rng).astype(X.dtype)
     if isinstance(method, str):
         return methods[method](X, n_components, rng, weights)
-    resp = np.asarray(method(X, n_components, rng) if callable(method) else method)
+    resp = method(X, n_components, rng) if callable(method) else method
+    if np.ma.is_masked(resp):
+        raise ValueError("init_params gave masked responsibilities or labels: give a value for each of them.")
+    resp = np.asarray(resp)
     if resp.ndim == 1 and resp.shape == (len(X),) and resp.dtype.kind in "iu":
         if resp.min() < 0 or resp.max() >= n_components:
             raise ValueError(f"init_params gave labels outside 0..{n_components - 1}.")

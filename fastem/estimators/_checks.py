@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-__all__ = ["check_number", "check_weights"]
+from fastem.sources import as_array
+
+__all__ = ["check_number", "check_weights", "refuse_masked"]
 
 
 def check_number(name: str, value: Any, kind: type, least: int) -> None:
@@ -20,8 +22,14 @@ def check_weights(sample_weight: Any, n_rows: int, n_components: int = 1) -> np.
     """Weights as float64, of which as many as there are components are not 0, or None."""
     if sample_weight is None:
         return None
+    given = as_array(sample_weight, "sample_weight")
+    if np.ma.is_masked(given):
+        raise ValueError(
+            f"sample_weight is masked, first in row {np.argwhere(np.ma.getmaskarray(given))[0][0]}: a weight cannot "
+            "be missing, give such rows the weight 0 or leave them out."
+        )
     weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
+        np.ma.getdata(given), ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
     )
     if weights.shape != (n_rows,):
         raise ValueError(f"sample_weight must have shape ({n_rows},), one weight a row, not {weights.shape}.")
@@ -35,3 +43,15 @@ def check_weights(sample_weight: Any, n_rows: int, n_components: int = 1) -> np.
             f"Expected at least {n_components} rows with a weight, one a component, not {np.count_nonzero(weights)}."
         )
     return np.asarray(weights)
+
+
+def refuse_masked(name: str, value: Any) -> None:
+    """Raise ValueError if a setting has masked values, alone or in a list or dict."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked values: give a value for each of them.")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            refuse_masked(f"{name}[{key!r}]", item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            refuse_masked(name, item)

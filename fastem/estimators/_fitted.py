@@ -25,11 +25,15 @@ from fastem.sources import (
     FrameSource,
     ResponseSource,
     Source,
+    as_array,
     block_rows,
+    filled,
     is_array_like,
     is_path,
+    is_series,
     mapped_file,
     open_source,
+    series_message,
     write_npy,
 )
 from fastem.survey import base, has_missing
@@ -187,7 +191,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         params = self._fitted()
         k, d = params.components.means.shape
         columns = self._columns(given, d)
-        rows = check_array(X, dtype=np.float64, input_name="X")
+        given = as_array(X) if isinstance(X, np.ndarray | list | tuple) else X
+        rows = check_array(filled(given, np.dtype(np.float64)), dtype=np.float64, input_name="X")
         if rows.shape[1] != len(columns):
             raise ValueError(f"X has {rows.shape[1]} columns for {len(columns)} that are given.")
         covariances = family.matrices(params.components.covariances, k, d)
@@ -401,14 +406,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
     def _open(self, X: Any, y: Any, *, reset: bool) -> Source:
         """The data as a source; arrays are checked as scikit-learn checks them."""
         if is_array_like(X):
-            array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
-            source: Source = ArraySource(array)
+            source: Source = ArraySource(self._check_array(X, reset))
         else:
             source = open_source(X)
-            if isinstance(source, FrameSource) and source.is_of_scikit_learn:
-                validate_data(self, source.frame, reset=reset, skip_check_array=True)
-            else:
-                self._check_columns(source, reset)
+            self._check_names(source, reset)
         if self._has_response():
             source = source if y is None else ResponseSource(source, y)
             if not reset and source.n_features != self._n_columns():
@@ -424,6 +425,22 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 f"n_samples = {source.n_rows}."
             )
         return source
+
+    def _check_array(self, X: Any, reset: bool) -> np.ndarray:
+        """An array as scikit-learn checks it; a mask stays with it."""
+        if is_series(X):
+            raise ValueError(series_message(X))
+        given = X if hasattr(X, "toarray") else as_array(X)
+        array = validate_data(self, given, reset=reset, dtype="numeric", ensure_all_finite=False)
+        mask = np.ma.getmask(given)
+        return array if mask is np.ma.nomask else np.ma.array(array, mask=mask, copy=False)
+
+    def _check_names(self, source: Source, reset: bool) -> None:
+        """Columns of frames as scikit-learn checks them, those of all else as `_check_columns` does."""
+        if isinstance(source, FrameSource) and source.is_of_scikit_learn:
+            validate_data(self, source.frame, reset=reset, skip_check_array=True)
+        else:
+            self._check_columns(source, reset)
 
     def _check_columns(self, source: Source, reset: bool) -> None:
         """Take over number and names of the columns, or compare them with those of the fit."""
@@ -466,7 +483,7 @@ def _collect(
         require_memory(math.prod(wanted) * dtype.itemsize, f"The result of {wanted} {dtype}", "Give a path as out=.")
         out = np.empty(wanted, dtype)
     elif not _takes(out, wanted, dtype):
-        raise ValueError(f"out must be a path or a writeable array of shape {wanted} for {dtype}.")
+        raise ValueError(f"out must be a path or a writeable array of shape {wanted} for {dtype}, without a mask.")
     for first, values in pieces:
         out[first : first + len(values)] = values
     return out
@@ -512,6 +529,7 @@ def _fill(
 def _takes(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     return (
         isinstance(out, np.ndarray)
+        and not np.ma.isMaskedArray(out)
         and out.shape == shape
         and out.flags.writeable
         and np.can_cast(dtype, out.dtype, "same_kind")

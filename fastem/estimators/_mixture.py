@@ -17,7 +17,7 @@ from fastem.checkpoint import Checkpoint, describe
 from fastem.cluster import make_data
 from fastem.container import flatten, unflatten
 from fastem.em import Callback, Data, Fit, StopReason, accumulate
-from fastem.estimators._checks import check_number, check_weights
+from fastem.estimators._checks import check_number, check_weights, refuse_masked
 from fastem.estimators._fitted import FittedMixture
 from fastem.estimators._runs import Runs
 from fastem.files import require_directory
@@ -512,6 +512,8 @@ class BaseMixture(FittedMixture):
         )
 
     def _check_parameters(self) -> None:
+        for name, value in self.get_params().items():
+            refuse_masked(name, value)
         at_least = {"n_components": 1, "n_init": 1, "max_iter": 0, "verbose_interval": 1}
         for name, least in at_least.items():
             check_number(name, getattr(self, name), Integral, least)

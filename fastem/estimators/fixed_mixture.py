@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastem.cluster import make_data
 from fastem.em import accumulate
-from fastem.estimators._checks import check_number, check_weights
+from fastem.estimators._checks import check_number, check_weights, refuse_masked
 from fastem.estimators._fitted import FittedMixture
 from fastem.families.fixed import Fixed, FixedParams
 from fastem.latent.labels import MixtureModel, MixtureParams
@@ -103,6 +103,7 @@ class FixedMixture(FittedMixture):
         ValueError
             If a row has density 0 under all components, or a density is NaN; it names the row.
         """
+        refuse_masked("weights_init", self.weights_init)
         check_number("tol", self.tol, Real, 0)
         check_number("max_iter", self.max_iter, Integral, 1)
         if not len(self.components):
@@ -229,11 +230,16 @@ class _DensitySource(RowwiseSource):
 def _log_density(component: Any, rows: np.ndarray, k: int) -> np.ndarray:
     names = ("logpdf", "logpmf", "score_samples")
     function = next((getattr(component, name) for name in names if hasattr(component, name)), component)
-    values = np.asarray(function(rows), dtype=np.float64)
+    given = function(rows)
+    values = np.where(np.ma.getmaskarray(given), np.nan, np.ma.getdata(given)).astype(np.float64)
     if values.shape == (len(rows), 1):
         values = values[:, 0]
-    if values.shape != (len(rows),) or not (values < np.inf).all():
+    if values.shape != (len(rows),):
+        raise ValueError(f"Component {k} must give log-densities of shape (n,), but gave {values.shape}.")
+    if not (values < np.inf).all():
+        wrong = int(np.argmin(values < np.inf))
         raise ValueError(
-            f"Component {k} must give log-densities of shape (n,), finite or -inf, but gave {values.shape}."
+            f"Component {k} must give log-densities that are finite or -inf, but gave {values[wrong]} for the row "
+            f"{rows[wrong]}."
         )
     return values

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastem.em import Data
 from fastem.estimators._checks import check_number
@@ -15,7 +15,7 @@ from fastem.estimators._mixture import BaseMixture
 from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
-from fastem.sources import is_frame, open_source
+from fastem.sources import FrameSource, open_source
 
 __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
 
@@ -186,9 +186,9 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         family = self.family_
         if not family.has_response:
             raise AttributeError(f"{family!r} has no response to predict.")
-        if is_frame(X) and self.n_features_in_ < self.n_columns_:
-            validate_data(self, X, reset=False, skip_check_array=True)
         source = open_source(X)
+        if isinstance(source, FrameSource) and self.n_features_in_ < self.n_columns_:
+            self._check_names(source, reset=False)
         if source.n_features != self.n_columns_ - 1:
             raise ValueError(
                 f"X has {source.n_features} columns; there are {self.n_columns_ - 1} without the response."

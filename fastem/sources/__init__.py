@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastem.sources._extra import require as require_extra
+from fastem.sources._numbers import as_array, filled, is_series, series_message
 from fastem.sources._source import DataChangedError, Source, block_rows
 from fastem.sources._wrapped import RowwiseSource
 from fastem.sources.array import ArraySource, mapped_file
@@ -36,14 +37,18 @@ __all__ = [
     "ResponseSource",
     "RowwiseSource",
     "Source",
+    "as_array",
     "block_rows",
+    "filled",
     "is_array_like",
     "is_frame",
     "is_path",
+    "is_series",
     "mapped_file",
     "open_source",
     "partition_source",
     "require_extra",
+    "series_message",
     "write_npy",
 ]
 
@@ -144,7 +149,9 @@ def _open(data: Any, columns: Columns) -> Source:
         return PartsSource([_open(part, columns) for part in data], [_name(part) for part in data])
     if not is_array_like(data):
         return _open_iterable(data, columns)
-    array = np.asarray(data)
+    if is_series(data):
+        raise ValueError(series_message(data))
+    array = as_array(data)
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise ValueError(
             f"fastem needs a table of real numbers with rows and columns, not {array.dtype} of shape {array.shape}."

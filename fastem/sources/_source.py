@@ -129,6 +129,10 @@ class Source(ABC):
             fill(first, rows)
         return rows
 
+    def whole(self) -> np.ndarray:
+        """All rows, in any real dtype and layout, that the caller must not change."""
+        return self.read(0, self.n_rows)
+
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """Walk through all rows, block by block, reading ahead in the background.
 

@@ -16,27 +16,31 @@ class ArraySource(Source):
     """Rows of an array (n, d).
 
     Arrays that kernels can read are used as they are; others are converted block by block, so
-    that no second copy of them ever exists.
+    that no second copy of them ever exists. Masked cells of masked arrays become NaN.
     """
 
     def __init__(self, array: np.ndarray):
         self.array = array
         self.n_rows, self.n_features = array.shape
         self.dtype = kernel_dtype(array.dtype)
+        self._mask = np.ma.getmaskarray(array) if np.ma.is_masked(array) else None
+        self._values = np.ma.getdata(array)
         self._is_canonical = (
-            array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned
-        )  # fmt: skip
+            array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned and self._mask is None
+        )
 
     def is_at(self, path: str | os.PathLike[str]) -> bool:
         return is_mapped_from(self.array, path)
 
     def memory(self) -> Iterator[np.ndarray]:
-        yield self.array
+        yield self._values
 
     @contextmanager
     def reading(self) -> Iterator[Fill]:
         def fill(first: int, out: np.ndarray) -> None:
-            out[...] = self.array[first : first + len(out)]
+            out[...] = self._values[first : first + len(out)]
+            if self._mask is not None:
+                out[self._mask[first : first + len(out)]] = np.nan
 
         yield fill
 
@@ -44,7 +48,10 @@ class ArraySource(Source):
         if not self._is_canonical:
             yield from super().blocks()
         elif self.n_rows:
-            yield 0, read_only(np.asarray(self.array))
+            yield 0, read_only(np.asarray(self._values))
+
+    def whole(self) -> np.ndarray:
+        return self._values if self._mask is None else super().whole()
 
 
 def owner_of(array: np.ndarray) -> np.ndarray:

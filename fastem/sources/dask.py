@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastem.sources._cursor import Cursor, part_of
+from fastem.sources._numbers import as_array
 from fastem.sources._source import Fill, Persist, Source, kernel_dtype, require_real
 from fastem.sources.array import ArraySource
 from fastem.sources.columns import column_indices
@@ -25,7 +26,7 @@ def partition_source(partition: Any) -> Source:
     """A computed partition, an array, a frame or a source, as a source."""
     if isinstance(partition, Source):
         return partition
-    return FrameSource(partition) if is_frame(partition) else ArraySource(np.asarray(partition))
+    return FrameSource(partition) if is_frame(partition) else ArraySource(as_array(partition))
 
 
 def _digest_of(partition: Any) -> str:
@@ -114,5 +115,4 @@ class DaskSource(Source):
 
     def _parts(self, row: int) -> Iterator[np.ndarray]:
         for delayed in self.partitions[part_of(self.starts, row) :]:
-            part = partition_source(delayed.compute())
-            yield part.array if isinstance(part, ArraySource) else part.read(0, part.n_rows)
+            yield partition_source(delayed.compute()).whole()

@@ -1,11 +1,12 @@
 """Data frames of pandas and polars, and tables of Arrow."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from fastem.sources._numbers import numbers_of
 from fastem.sources._pandas_index import choose_fields
 from fastem.sources._source import Fill, Source, kernel_dtype
 from fastem.sources.columns import column_indices
@@ -18,12 +19,14 @@ def _package(data: Any) -> str:
 
 
 def _names(frame: Any) -> list[Any]:
+    if type(frame).__name__ == "LazyFrame":
+        return list(frame.collect_schema().names())
     return list(frame.schema.names if _package(frame) == "pyarrow" else frame.columns)
 
 
 def is_frame(data: Any) -> bool:
     """Whether data are a frame of pandas or polars, or a table or batch of Arrow."""
-    return _package(data) in _KINDS and type(data).__name__ in ("DataFrame", "Table", "RecordBatch")
+    return _package(data) in _KINDS and type(data).__name__ in ("DataFrame", "LazyFrame", "Table", "RecordBatch")
 
 
 class FrameSource(Source):
@@ -31,7 +34,8 @@ class FrameSource(Source):
 
     Parameters
     ----------
-    frame : DataFrame of pandas or polars, Table or RecordBatch of Arrow
+    frame : DataFrame of pandas or polars, LazyFrame of polars, Table or RecordBatch of Arrow
+        A LazyFrame is collected once, after columns were chosen.
     columns : sequence of int or str, optional
         Default: all; of a table of Arrow, all but the index of a pandas frame.
 
@@ -47,16 +51,21 @@ class FrameSource(Source):
             frame = frame.select(choose_fields(frame.schema, columns))
         elif columns is not None:
             frame = _SELECT[package](frame, column_indices(columns, len(_names(frame)), _names(frame)))
+        if type(frame).__name__ == "LazyFrame":
+            frame = frame.collect()
+        failures: list[str] = []
         if package == "pandas":
-            frame = _without_objects(frame)
+            frame, failures = _without_objects(frame)
         self.frame = frame
         dtypes, self._fill = _KINDS[package]
         columns, found = _names(frame), dtypes(frame)
-        bad = [str(column) for column, dtype in zip(columns, found, strict=True) if dtype is None]
+        kinds = frame.schema.types if package == "pyarrow" else frame.dtypes
+        bad = [f"{name} ({kind})" for name, kind, dtype in zip(columns, kinds, found, strict=True) if dtype is None]
         if bad:
+            what = " ".join([f"Columns without numbers: {', '.join(bad)}.", *failures])
             raise ValueError(
-                f"Columns without numbers: {', '.join(bad)}. Leave them out, with fastem.open(..., columns=[...]), or "
-                "code levels by whole numbers from 0 on."
+                f"{what} Leave them out, with fastem.open(..., columns=[...]), or code levels by whole numbers from 0 "
+                "on, and dates by numbers such as days since the first one."
             )
         self.names = columns if all(isinstance(column, str) for column in columns) else None
         self.n_rows, self.n_features = frame.shape if package != "pyarrow" else (frame.num_rows, len(columns))
@@ -79,19 +88,26 @@ class FrameSource(Source):
 
 
 def _pandas_dtypes(frame: Any) -> list[np.dtype[Any] | None]:
-    return [_numpy_dtype(getattr(dtype, "numpy_dtype", dtype)) for dtype in frame.dtypes]
+    return [_pandas_dtype(dtype) for dtype in frame.dtypes]
 
 
-def _without_objects(frame: Any) -> Any:
-    """The frame with columns of Python's numbers as floats; other objects stay what they are."""
-    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+def _without_objects(frame: Any) -> tuple[Any, list[str]]:
+    """The frame with columns of Python's numbers as floats, and why other objects stay what they are."""
+    found, failures = frame.copy(deep=False), []
+    for j, (name, dtype) in enumerate(zip(frame.columns, frame.dtypes, strict=True)):
         if isinstance(dtype, np.dtype) and dtype.kind == "O":
-            with suppress(TypeError, ValueError):
-                frame = frame.assign(**{name: frame[name].astype(np.float64)})
-    return frame
+            try:
+                found.isetitem(j, numbers_of(frame.iloc[:, j].to_numpy(), f"Column {name!r}"))
+            except (TypeError, ValueError) as error:
+                failures.append(str(error))
+    return found, failures
 
 
-def _numpy_dtype(dtype: Any) -> np.dtype[Any] | None:
+def _pandas_dtype(dtype: Any) -> np.dtype[Any] | None:
+    """The dtype of the numbers of a column, dense, sparse, nullable or of Arrow."""
+    if hasattr(dtype, "pyarrow_dtype"):
+        return arrow_dtype(dtype.pyarrow_dtype)
+    dtype = dtype.subtype if type(dtype).__name__ == "SparseDtype" else getattr(dtype, "numpy_dtype", dtype)
     real = isinstance(dtype, np.dtype) and dtype.kind in "fiub"
     return dtype if real else None
 
@@ -117,6 +133,12 @@ def _polars_dtype(dtype: Any) -> np.dtype[Any] | None:
     if str(dtype) == "Float32":
         return np.dtype(np.float32)
     return np.dtype(np.float64) if dtype.is_numeric() or str(dtype) == "Boolean" else None
+
+
+def _select_from_polars(frame: Any, chosen: list[int]) -> Any:
+    import polars
+
+    return frame.select(polars.nth(*chosen))
 
 
 def _fill_from_polars(frame: Any, first: int, out: np.ndarray) -> None:
@@ -185,5 +207,5 @@ _MEMORY: dict[str, Callable[[Any], Iterator[np.ndarray]]] = {
 
 _SELECT: dict[str, Callable[[Any, list[int]], Any]] = {
     "pandas": lambda frame, chosen: frame.iloc[:, chosen],
-    "polars": lambda frame, chosen: frame[:, chosen],
+    "polars": _select_from_polars,
 }

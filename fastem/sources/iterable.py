@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from fastem.sources._cursor import Cursor
+from fastem.sources._numbers import as_array
 from fastem.sources._source import DataChangedError, Fill, Source, kernel_dtype, require_real
 from fastem.sources.array import ArraySource, is_same_file, mapped_file, owner_of
 from fastem.sources.columns import column_indices
@@ -91,8 +92,9 @@ class IterableSource(Source):
             if is_frame(part):
                 yield FrameSource(part, self.columns)
                 continue
-            array = np.asarray(part)
-            require_real(array.shape, array.dtype, f"Part {number} of the iterator")
+            what = f"Part {number} of the iterator"
+            array = as_array(part, what)
+            require_real(array.shape, array.dtype, what)
             if self.columns is not None:
                 array = array[:, column_indices(self.columns, array.shape[1], None)]
             yield ArraySource(array)
@@ -100,7 +102,7 @@ class IterableSource(Source):
     def _parts(self, row: int) -> Iterator[np.ndarray]:
         for number, part in enumerate(self._sources()):
             self._check_columns(number, part)
-            yield part.array if isinstance(part, ArraySource) else part.read(0, part.n_rows)
+            yield part.whole()
 
     def _check_columns(self, number: int, part: Source) -> None:
         if part.n_features != self.n_features or part.names != self.names:

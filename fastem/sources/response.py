@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.sources._numbers import as_array, filled
 from fastem.sources._source import Fill, Source, kernel_dtype
 from fastem.sources._wrapped import RowwiseSource
 from fastem.sources.array import is_mapped_from
@@ -32,7 +33,9 @@ class ResponseSource(RowwiseSource):
 
     def __init__(self, source: Source, y: Any):
         super().__init__(source)
-        self.y = np.asarray(y)
+        y = as_array(y, "y")
+        # whole numbers are as good in float32
+        self.y = filled(y, y.dtype if y.dtype.kind == "f" else source.dtype)
         if self.y.ndim == 2 and self.y.shape[1] == 1:
             self.y = self.y[:, 0]
         if self.y.shape != (source.n_rows,) or self.y.dtype.kind not in "fiub":
@@ -41,7 +44,6 @@ class ResponseSource(RowwiseSource):
                 f"shape {self.y.shape}."
             )
         self.n_features = source.n_features + 1
-        # whole numbers are as good in float32
         dtypes = [source.dtype, *([self.y.dtype] if self.y.dtype.kind == "f" else [])]
         self.dtype = kernel_dtype(*dtypes)
         self.names = None if source.names is None else [*source.names, "y"]
