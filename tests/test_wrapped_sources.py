@@ -16,7 +16,7 @@ from fastem.checkpoint import describe
 from fastem.cluster import ClusterData, make_data
 from fastem.estimators.fixed_mixture import _DensitySource
 from fastem.families import LinearRegression
-from fastem.sources import NpySource, ResponseSource, open_source
+from fastem.sources import DoubleSource, NpySource, ResponseSource, open_source
 from fastem.sources._wrapped import WrappedSource
 from fastem.sources.columns import ColumnsSource, RowsSource
 from fastem.sources.dask import DaskSource
@@ -37,6 +37,7 @@ def gaussian():
 
 
 WRAPPERS = {
+    "double": DoubleSource,
     "columns": lambda source: ColumnsSource(source, [1]),
     "rows": lambda source: RowsSource(source, 10, 500),
     "response": lambda source: ResponseSource(source, Y),

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-from fastem.sources import as_array
+from fastem.family import DegenerateError
+from fastem.sources import Source, as_array, first_large
 
-__all__ = ["check_number", "check_weights", "refuse_masked"]
+__all__ = ["check_number", "check_weights", "explain", "refuse_masked"]
 
 
 def check_number(name: str, value: Any, kind: type, least: int) -> None:
@@ -55,3 +56,17 @@ def refuse_masked(name: str, value: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             refuse_masked(name, item)
+
+
+def explain(error: BaseException, source: Source) -> BaseException:
+    """An error that ended a fit; where values are too large for float32, it says so."""
+    if not isinstance(error, DegenerateError) or source.dtype != np.float32:
+        return error
+    found = first_large(source)
+    if found is None:
+        return error
+    row, column, value = found
+    return DegenerateError(
+        f"Input X has {value:.6g} in row {row}, column {column}, which is too large for sums of squares in float32: "
+        f"pass float64, or scale the data. ({error})"
+    )

@@ -19,9 +19,11 @@ from fastem.families._gaussian import GaussianFamily
 from fastem.family import Family
 from fastem.latent.labels import InferPass, MixtureModel, MixtureParams, Output, Shape
 from fastem.memory import require_memory
+from fastem.pace import Pace
 from fastem.persistence import save
 from fastem.sources import (
     ArraySource,
+    DoubleSource,
     FrameSource,
     ResponseSource,
     Source,
@@ -31,11 +33,14 @@ from fastem.sources import (
     is_array_like,
     is_path,
     is_series,
+    large_rows,
     mapped_file,
     open_source,
+    read_only,
     series_message,
     write_npy,
 )
+from fastem.statistics import are_finite
 from fastem.survey import base, has_missing
 from fastem.threads import available_threads
 
@@ -231,10 +236,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         params, model = self._fitted(), self._fitted_model()
         family = model.family
         k = len(params.weights)
-        walks: dict[bool, InferPass] = {}
-        nothing = Output(np.empty(0), np.empty((0, k), source.dtype), np.empty(0, np.int64))
         data = Data(source)
-        checks = family.excludes(params.components)
+        inference = _Inference(params, self._shape(source), what, tail, data.pace)
         for first, block, _ in data.blocks():
             size = block_rows(max(k, source.n_features), source.dtype)
             for start in range(0, len(block), size):
@@ -242,20 +245,12 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 missing = has_missing(family, rows, first + start)
                 family.check(rows, first + start)
                 if (wider := family.widened(family.reach(rows))) is not family:
-                    family, walks = wider, {}
-                if missing not in walks:
-                    walks[missing] = model.of(family).infer(params, self._shape(source), missing)
-                values = np.empty((len(rows), *tail), dtype)
-                wanted = {what: values} | ({"log_prob": np.empty(len(rows))} if checks and what != "log_prob" else {})
-                walks[missing].add(rows, nothing._replace(**wanted), data.pace)
-                impossible = wanted["log_prob"] < _IMPOSSIBLE if checks else np.empty(0, bool)
-                if what == "log_prob":
-                    values[: len(impossible)][impossible] = -np.inf
-                elif impossible.any():
-                    raise ValueError(
-                        f"Row {first + start + int(np.argmax(impossible))} of X is impossible under all components: "
-                        "their probabilities or rates are 0 there. A prior keeps them from 0."
-                    )
+                    family, inference.passes = wider, {}
+                numbers = first + start + np.arange(len(rows))
+                values = inference.values(model.of(family), rows, missing, numbers)
+                if len(large := large_rows(rows)):
+                    double = rows[large].astype(np.float64)
+                    values[large] = inference.values(model.of(family), double, missing, numbers[large])
                 if what == "labels" and family.n_noise:
                     values[values == k - 1] = -1
                 if what == "log_prob" and (of_rows := base(family, rows)) is not None:
@@ -351,6 +346,9 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         if model.family.is_surveyed:
             model = model.of(model.family.widened(data.look(model.family).reach))
         stats = accumulate(model, self._fitted(), data, self._shape(source))
+        if source.dtype == np.float32 and not are_finite(stats.family):
+            data = make_data(DoubleSource(source), weights, None, self.n_threads, needs_values=False)
+            stats = accumulate(model, self._fitted(), data, self._shape(data.source))
         weight = float(stats.labels.weight)
         return float(stats.labels.log_likelihood) / weight, weight * data.unit
 
@@ -467,6 +465,38 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     def _shape(self, source: Source) -> Shape:
         return Shape(source.n_features, source.dtype, available_threads(self.n_threads))
+
+
+class _Inference:
+    """What is inferred of rows in float32 or float64, by passes that are made when they are needed."""
+
+    def __init__(self, params: MixtureParams, shape: Shape, what: str, tail: tuple[int, ...], pace: Pace):
+        self.params, self.shape, self.what, self.tail, self.pace = params, shape, what, tail, pace
+        self.passes: dict[tuple[bool, np.dtype[Any]], InferPass] = {}
+
+    def values(self, model: MixtureModel, rows: np.ndarray, missing: bool, numbers: np.ndarray) -> np.ndarray:
+        """Results of rows with the given numbers; raises ValueError if one is impossible and has none."""
+        kind = missing, rows.dtype
+        if kind not in self.passes:
+            self.passes[kind] = model.infer(self.params, self.shape._replace(dtype=rows.dtype), missing)
+        k = len(self.params.weights)
+        nothing = Output(np.empty(0), np.empty((0, k), rows.dtype), np.empty(0, np.int64))
+        dtype = nothing._asdict()[self.what].dtype
+        values = np.empty((len(rows), *self.tail), dtype)
+        wanted = {self.what: values}
+        excludes = model.family.excludes(self.params.components)
+        if excludes:
+            wanted.setdefault("log_prob", np.empty(len(rows)))
+        self.passes[kind].add(read_only(rows), nothing._replace(**wanted), self.pace)
+        impossible = wanted["log_prob"] < _IMPOSSIBLE if excludes else np.zeros(0, bool)
+        if self.what == "log_prob":
+            values[: len(impossible)][impossible] = -np.inf
+        elif impossible.any():
+            raise ValueError(
+                f"Row {numbers[np.argmax(impossible)]} of X is impossible under all components: their probabilities "
+                "or rates are 0 there. A prior keeps them from 0."
+            )
+        return values
 
 
 def _collect(

@@ -17,9 +17,10 @@ from fastem.checkpoint import Checkpoint, describe
 from fastem.cluster import make_data
 from fastem.container import flatten, unflatten
 from fastem.em import Callback, Data, Fit, StopReason, accumulate
-from fastem.estimators._checks import check_number, check_weights, refuse_masked
+from fastem.estimators._checks import check_number, check_weights, explain, refuse_masked
 from fastem.estimators._fitted import FittedMixture
 from fastem.estimators._runs import Runs
+from fastem.family import DegenerateError
 from fastem.files import require_directory
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
 from fastem.memory import require_memory
@@ -152,6 +153,9 @@ class BaseMixture(FittedMixture):
             if checkpoint is not None:
                 kept = self._make_checkpoint(checkpoint, checkpoint_every, data, method, model, warm_up)
             best = self._run_all(model, data, shape, warm_up, kept)
+        except DegenerateError as error:
+            _restore(self, seen)
+            raise explain(error, source) from error
         except BaseException:
             _restore(self, seen)
             raise
@@ -226,6 +230,9 @@ class BaseMixture(FittedMixture):
             size = min(source.n_rows, block_rows(source.n_features, source.dtype))
             state = stepwise.walk(state, data, size)
             self._set_partial(model, state, data, time.perf_counter() - began)
+        except DegenerateError as error:
+            _restore(self, seen)
+            raise explain(error, source) from error
         except BaseException:
             _restore(self, seen)
             raise

@@ -10,12 +10,13 @@ import numpy as np
 
 from fastem.sources._extra import require as require_extra
 from fastem.sources._numbers import as_array, filled, is_series, series_message
-from fastem.sources._source import DataChangedError, Source, block_rows
+from fastem.sources._source import DataChangedError, Source, block_rows, read_only
 from fastem.sources._wrapped import RowwiseSource
 from fastem.sources.array import ArraySource, mapped_file
 from fastem.sources.arrow import IpcSource, ParquetSource
 from fastem.sources.columns import ColumnsSource
 from fastem.sources.dask import DaskSource, is_dask, partition_source
+from fastem.sources.double import DoubleSource, first_large, large_rows
 from fastem.sources.frame import FrameSource, is_frame
 from fastem.sources.hdf5 import Hdf5Source
 from fastem.sources.iterable import IterableSource
@@ -31,6 +32,7 @@ __all__ = [
     "ArraySource",
     "DaskSource",
     "DataChangedError",
+    "DoubleSource",
     "FrameSource",
     "NpySource",
     "RawSource",
@@ -40,13 +42,16 @@ __all__ = [
     "as_array",
     "block_rows",
     "filled",
+    "first_large",
     "is_array_like",
     "is_frame",
     "is_path",
     "is_series",
+    "large_rows",
     "mapped_file",
     "open_source",
     "partition_source",
+    "read_only",
     "require_extra",
     "series_message",
     "write_npy",
