@@ -101,6 +101,19 @@ def test_responses_beside_a_dask_collection_stay_on_the_cluster(monkeypatch):
     assert isinstance(make_data(columns, None, None, None), ClusterData)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # of SciPy
+def test_densities_of_a_dask_collection():
+    array = da.from_array(X, chunks=(100, 1))
+    fixed = FixedMixture([norm(-4), norm(4)]).fit(X)
+    np.testing.assert_allclose(FixedMixture([norm(-4), norm(4)]).fit(array).weights_, fixed.weights_, rtol=1e-10)
+    np.testing.assert_allclose(fixed.score(array), fixed.score(X), rtol=1e-10)
+    np.testing.assert_array_equal(fixed.predict(array), fixed.predict(X))
+    holes = X.copy()
+    holes[417] = 1e200
+    with pytest.raises(ValueError, match="Row 417 of X has density 0"):
+        fixed.score(da.from_array(holes, chunks=(100, 1)))
+
+
 # --- results over the data --------------------------------------------------------------------
 
 

@@ -428,7 +428,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         """An array as scikit-learn checks it; a mask stays with it."""
         if is_series(X):
             raise ValueError(series_message(X))
-        given = X if hasattr(X, "toarray") else as_array(X)
+        given = as_array(X) if isinstance(X, np.ndarray | list | tuple) else X
         array = validate_data(self, given, reset=reset, dtype="numeric", ensure_all_finite=False)
         mask = np.ma.getmask(given)
         return array if mask is np.ma.nomask else np.ma.array(array, mask=mask, copy=False)

@@ -198,9 +198,9 @@ class FixedMixture(FittedMixture):
 class _DensitySource(RowwiseSource):
     """Log-densities of the rows of another source under each component."""
 
-    def __init__(self, source: Source, components: Sequence[Any]):
+    def __init__(self, source: Source, components: Sequence[Any], first_row: int = 0):
         super().__init__(source)
-        self.components = components
+        self.components, self.first_row = components, first_row
         self.n_features, self.names = len(components), None
         self.dtype = np.dtype(np.float64)
 
@@ -208,7 +208,8 @@ class _DensitySource(RowwiseSource):
         return {"components": [repr(component) for component in self.components]}
 
     def _wrapper(self, rows: Any) -> Callable[[Source], Source]:
-        return partial(_DensitySource, components=self.components)
+        first_row = self.first_row + (rows.start if isinstance(rows, slice) else 0)
+        return partial(_DensitySource, components=self.components, first_row=first_row)
 
     @contextmanager
     def reading(self) -> Iterator[Any]:
@@ -221,7 +222,7 @@ class _DensitySource(RowwiseSource):
                     out[:, k] = np.maximum(_log_density(component, rows, k), -1e30)
                 nowhere = (out <= -1e30).all(axis=1)
                 if nowhere.any():
-                    row = first + int(np.argmax(nowhere))
+                    row = self.first_row + first + int(np.argmax(nowhere))
                     raise ValueError(f"Row {row} of X has density 0 under all components: add one that covers it.")
 
             yield fill
