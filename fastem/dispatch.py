@@ -148,7 +148,7 @@ def call_at(address: int, number: int, values: Any) -> None:
 
 @overload(call_at, jit_options={"error_model": "numpy"})
 def _(address, number, values):  # type: ignore[no-untyped-def]
-    return lambda address, number, values: _call(address, number, values)
+    return lambda address, number, values: _call(address, number, values)  # noqa: PLW0108  # Numba wants a function
 
 
 def compiled_at(what: Any, params: Any, make: Callable[[str], Kernel], signature: tuple[Any, ...]) -> int:

@@ -62,7 +62,7 @@ def _unpack(words: np.ndarray, marker: np.ndarray) -> Any:
         _, kind, ndim = name.split("|")
         shape = tuple(int(n) for n in words[at + 1 : at + 1 + int(ndim)])
         memory = (ctypes.c_char * (math.prod(shape) * np.dtype(kind).itemsize)).from_address(int(words[at]))
-        found.append(np.frombuffer(memory, kind).reshape(shape))
+        found.append(np.ndarray(shape, np.dtype(kind), memoryview(memory)))
         at += 1 + int(ndim)
     return build_nested((marker.dtype.names or ("",))[0])((marker, *found))
 

@@ -94,6 +94,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         Whether the last column is a response, which ``fit(X, y)`` brings along as y.
     is_discrete : bool
         Whether its rows are whole numbers.
+    takes_beside : tuple of str
+        What a fit may be given beside rows: ``"exposure"``, ``"trials"``, ``"offset"``.
+    beside : str or None
+        What of it the rows hold.
     """
 
     parameters: ClassVar[type]
@@ -102,6 +106,8 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     takes_missing: ClassVar[bool] = True
     has_response: ClassVar[bool] = False
     is_discrete: ClassVar[bool] = False
+    takes_beside: ClassVar[tuple[str, ...]] = ()
+    beside: str | None = None
     takes_steps: ClassVar[bool] = False
     starts_blind: ClassVar[bool] = False
     n_noise: ClassVar[int] = 0
@@ -123,6 +129,25 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
 
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         """Place: the family itself, or a copy of it that knows which columns are whose; raises ValueError."""
+        return self
+
+    def exposed(self) -> "Family[Any, Any]":
+        """The family for counts over exposures, which follow the counts in the rows; raises ValueError."""
+        raise ValueError(f"{self!r} takes no exposure.")
+
+    def of_trials(self) -> "Family[Any, Any]":
+        """The family for counts of which each has its own number of trials; raises ValueError."""
+        raise ValueError(f"{self!r} takes no trials in fit.")
+
+    def with_offset(self) -> "Family[Any, Any]":
+        """The family for rows with an offset before the response; raises ValueError."""
+        raise ValueError(f"{self!r} takes no offset.")
+
+    def anchored(self, rows: np.ndarray) -> Self:
+        """Anchor: the family itself, or a copy of it whose `base` counts from the middle of a sample of rows.
+
+        Nothing is known of the rows yet: they may hold values that the family does not take.
+        """
         return self
 
     def bind(self, facts: Facts) -> Self:

@@ -221,7 +221,7 @@ FAMILIES = [
     FamilyCase(
         "categorical", Categorical(), _categorical,
         _cells(lambda fit, k, x: np.stack([
-            np.log(p[k][x[:, j].astype(int)]) for j, p in enumerate(fit.probabilities_)], axis=1)),
+            np.log(np.maximum(p[k][x[:, j].astype(int)], 1e-300)) for j, p in enumerate(fit.probabilities_)], axis=1)),
     ),
     FamilyCase(
         "categorical_of_many_levels", Categorical(levels=[2, 4, 60, 4]), _categorical,

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from fastem.cluster import make_data
 from fastem.em import Data, accumulate
 from fastem.estimators._checks import check_weights
+from fastem.estimators._side import with_side
 from fastem.estimators.conditional import ConditionalMixture, condition
 from fastem.families._gaussian import GaussianFamily
 from fastem.family import Family
@@ -70,7 +71,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     # --- results row by row -------------------------------------------------------------------
 
-    def predict(self, X: Any, y: Any = None, *, out: Any = None) -> Any:
+    def predict(self, X: Any, y: Any = None, *, out: Any = None, **side: Any) -> Any:
         """The most probable component of each row.
 
         Parameters
@@ -80,15 +81,17 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             Responses, if the components are regressions.
         out : ndarray of shape (n_samples,) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,)
             int64; memory-mapped if `out` is a path.
         """
-        return self._infer(X, y, out, "labels")
+        return self._infer(X, y, side, out, "labels")
 
-    def predict_proba(self, X: Any, y: Any = None, *, out: Any = None) -> Any:
+    def predict_proba(self, X: Any, y: Any = None, *, out: Any = None, **side: Any) -> Any:
         """The probability of each component for each row.
 
         Parameters
@@ -98,15 +101,17 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             Responses, if the components are regressions.
         out : ndarray of shape (n_samples, n_components) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         resp : ndarray of shape (n_samples, n_components)
             float32 for float32 data, else float64; memory-mapped if `out` is a path.
         """
-        return self._infer(X, y, out, "resp")
+        return self._infer(X, y, side, out, "resp")
 
-    def score_samples(self, X: Any, y: Any = None, *, out: Any = None) -> Any:
+    def score_samples(self, X: Any, y: Any = None, *, out: Any = None, **side: Any) -> Any:
         """The log-density of each row; -inf where a row is impossible under all components.
 
         Parameters
@@ -116,17 +121,19 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             Responses, if the components are regressions.
         out : ndarray of shape (n_samples,) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
             float64; memory-mapped if `out` is a path.
         """
-        return self._infer(X, y, out, "log_prob")
+        return self._infer(X, y, side, out, "log_prob")
 
-    def _infer(self, X: Any, y: Any, out: Any, what: str) -> Any:
+    def _infer(self, X: Any, y: Any, side: dict[str, Any], out: Any, what: str) -> Any:
         check_is_fitted(self)
-        source = self._open(X, y, reset=False)
+        source = self._open(X, y, side, reset=False)
         n, k = source.n_rows, len(self.weights_)
         kinds: dict[str, tuple[tuple[int, ...], Any]] = {
             "labels": ((n,), np.dtype(np.int64)),
@@ -137,7 +144,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         pieces = self._inferred(source, what, wanted[1:], dtype)
         return _collect(pieces, source, wanted, dtype, out)
 
-    def impute(self, X: Any, y: Any = None, *, random_state: Any = None, out: Any = None) -> Any:
+    def impute(self, X: Any, y: Any = None, *, random_state: Any = None, out: Any = None, **side: Any) -> Any:
         """Rows with their missing cells filled.
 
         Parameters
@@ -151,6 +158,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             with its mean, over all components.
         out : ndarray of the same shape or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
@@ -158,7 +167,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             float32 for float32 data, else float64; memory-mapped if `out` is a path.
         """
         check_is_fitted(self)
-        source = self._open(X, y, reset=False)
+        source = self._open(X, y, side, reset=False)
         rng = None if random_state is None else check_random_state(random_state)
         wanted = (source.n_rows, source.n_features)
         return _collect(self._imputed(source, rng), source, wanted, source.dtype, out)
@@ -259,7 +268,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     # --- criteria -----------------------------------------------------------------------------
 
-    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None, **side: Any) -> float:
         """The mean log-density of a row.
 
         Parameters
@@ -268,14 +277,16 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         y : array-like of shape (n_samples,), optional
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         log_likelihood : float
         """
-        return self._log_likelihood(X, y, sample_weight)[0]
+        return self._log_likelihood(X, y, sample_weight, side)[0]
 
-    def bic(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+    def bic(self, X: Any, y: Any = None, *, sample_weight: Any = None, **side: Any) -> float:
         """Bayesian information criterion, ``-2 log L + p log n``: lower is better.
 
         Parameters
@@ -285,15 +296,17 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
             n is their sum.
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         bic : float
         """
-        mean, weight = self._log_likelihood(X, y, sample_weight)
+        mean, weight = self._log_likelihood(X, y, sample_weight, side)
         return -2 * mean * weight + self.n_parameters_ * math.log(weight)
 
-    def aic(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+    def aic(self, X: Any, y: Any = None, *, sample_weight: Any = None, **side: Any) -> float:
         """Akaike's information criterion, ``-2 log L + 2 p``: lower is better.
 
         Parameters
@@ -302,15 +315,17 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         y : array-like of shape (n_samples,), optional
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         aic : float
         """
-        mean, weight = self._log_likelihood(X, y, sample_weight)
+        mean, weight = self._log_likelihood(X, y, sample_weight, side)
         return -2 * mean * weight + 2 * self.n_parameters_
 
-    def icl(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+    def icl(self, X: Any, y: Any = None, *, sample_weight: Any = None, **side: Any) -> float:
         """Integrated completed likelihood criterion: lower is better.
 
         BIC plus twice the doubt about the labels, ``-2 sum log max_k r_ik`` (Biernacki, Celeux
@@ -322,24 +337,26 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         y : array-like of shape (n_samples,), optional
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         icl : float
         """
         check_is_fitted(self)
-        source = self._open(X, y, reset=False)
+        source = self._open(X, y, side, reset=False)
         weights = check_weights(sample_weight, source.n_rows)
         doubt = 0.0
         for first, resp in self._inferred(source, "resp", (len(self.weights_),), source.dtype):
             surprise = -np.log(resp.max(axis=1), dtype=np.float64)
             doubt += float(surprise.sum() if weights is None else surprise @ weights[first : first + len(resp)])
-        return self.bic(X, y, sample_weight=sample_weight) + 2 * doubt
+        return self.bic(X, y, sample_weight=sample_weight, **side) + 2 * doubt
 
-    def _log_likelihood(self, X: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
+    def _log_likelihood(self, X: Any, y: Any, sample_weight: Any, side: dict[str, Any]) -> tuple[float, float]:
         """The mean log-density of a row, and the weight of all rows."""
         check_is_fitted(self)
-        source = self._open(X, y, reset=False)
+        source = self._open(X, y, side, reset=False)
         weights = check_weights(sample_weight, source.n_rows)
         data = make_data(source, weights, None, self.n_threads, needs_values=False)
         model = self._fitted_model()
@@ -401,7 +418,11 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         """Whether the last column of the rows is a response."""
         return False
 
-    def _open(self, X: Any, y: Any, *, reset: bool) -> Source:
+    def _family_of_rows(self, reset: bool) -> Family[Any, Any]:
+        """The family that knows what rows hold: that of the settings, or after a fit the fitted one."""
+        return self._fitted_model().family
+
+    def _open(self, X: Any, y: Any, side: dict[str, Any], *, reset: bool) -> Source:
         """The data as a source; arrays are checked as scikit-learn checks them."""
         if is_array_like(X):
             source: Source = ArraySource(self._check_array(X, reset))
@@ -410,11 +431,12 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             self._check_names(source, reset)
         if self._has_response():
             source = source if y is None else ResponseSource(source, y)
-            if not reset and source.n_features != self._n_columns():
-                raise ValueError(
-                    f"There are {source.n_features} columns, and {self._n_columns()} with the response: give it as y, "
-                    "as in the fit."
-                )
+        source = with_side(source, side, self._family_of_rows(reset), not reset)
+        if self._has_response() and not reset and source.n_features != self._n_columns():
+            raise ValueError(
+                f"There are {source.n_features} columns, and {self._n_columns()} with the response: give it as y, "
+                "as in the fit."
+            )
         if source.n_rows < (2 if reset else 1):
             raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
         if reset and source.n_rows < self.n_components:

@@ -86,6 +86,9 @@ class BaseMixture(FittedMixture):
         checkpoint: Any = None,
         checkpoint_every: float = 60.0,
         client: Any = None,
+        exposure: Any = None,
+        trials: Any = None,
+        offset: Any = None,
     ) -> Self:
         """Estimate the parameters by expectation-maximization.
 
@@ -116,6 +119,13 @@ class BaseMixture(FittedMixture):
             Seconds between two writes of the checkpoint; 0 writes after each iteration.
         client : distributed.Client, optional
             Cluster to run the passes on. Data of Dask run on the current scheduler without it.
+        exposure : array-like of shape (n_samples,) or (n_samples, n_features), optional
+            How long, or over how much, the counts of each row were taken, for Poisson and negative
+            binomial distributions and Poisson regressions; rates are those of an exposure of 1.
+        trials : array-like of shape (n_samples,) or (n_samples, n_features), optional
+            Number of trials of each row, for `Binomial`.
+        offset : array-like of shape (n_samples,), optional
+            What is added to each row's linear predictor, for Poisson and logistic regressions.
 
         Returns
         -------
@@ -139,7 +149,8 @@ class BaseMixture(FittedMixture):
             require_directory(checkpoint, "checkpoint")
         seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
         try:
-            source = self._open(X, y, reset=True)
+            side = {"exposure": exposure, "trials": trials, "offset": offset}
+            source = self._open(X, y, side, reset=True)
             shape = self._shape(source)
             weights = check_weights(sample_weight, source.n_rows, self.n_components)
             allowed = None if labels is None else Allowed.of_labels(labels, source.n_rows, self._classes())
@@ -166,7 +177,7 @@ class BaseMixture(FittedMixture):
         """The label that each component stands for."""
         return np.arange(self.n_components)
 
-    def fit_predict(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> np.ndarray:
+    def fit_predict(self, X: Any, y: Any = None, *, sample_weight: Any = None, **side: Any) -> np.ndarray:
         """`fit`, then the labels of the same rows.
 
         Parameters
@@ -175,14 +186,16 @@ class BaseMixture(FittedMixture):
         y : array-like of shape (n_samples,), optional
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
+        **side
+            What `fit` takes beside the rows: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,)
         """
-        return self.fit(X, y, sample_weight=sample_weight).predict(X, y)
+        return self.fit(X, y, sample_weight=sample_weight, **side).predict(X, y, **side)
 
-    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, **side: Any) -> Self:
         """Learn from some more rows and forget them: stepwise expectation-maximization.
 
         The first call makes a start from its rows, as `fit` does; each call is a step, or, for
@@ -195,6 +208,8 @@ class BaseMixture(FittedMixture):
         y : array-like of shape (n_samples,), optional
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
+        **side
+            What `fit` takes beside the rows: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
@@ -218,7 +233,7 @@ class BaseMixture(FittedMixture):
         seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
         try:
             began = time.perf_counter()
-            source = self._open(X, y, reset=is_first)
+            source = self._open(X, y, side, reset=is_first)
             shape = self._shape(source)
             weights = check_weights(sample_weight, source.n_rows, self.n_components if is_first else 1)
             data = Data(source, weights, needs_values=is_first)

@@ -110,7 +110,7 @@ class FixedMixture(FittedMixture):
             raise ValueError("components is empty: a mixture needs at least one density.")
         began = time.perf_counter()
         weights = self._start()
-        source = self._cached(self._open(X, None, reset=True))
+        source = self._cached(self._open(X, None, {}, reset=True))
         data = make_data(source, check_weights(sample_weight, source.n_rows), None, self.n_threads)
         model, numbers = self._fitted_model(), FixedParams(np.arange(len(weights), dtype=np.float64))
         bounds: list[float] = []
@@ -165,8 +165,8 @@ class FixedMixture(FittedMixture):
     def _fitted(self) -> MixtureParams:
         return MixtureParams(self.weights_, FixedParams(np.arange(len(self.weights_), dtype=np.float64)))
 
-    def _open(self, X: Any, y: Any, *, reset: bool) -> Source:
-        return _DensitySource(super()._open(X, y, reset=reset), self.components)
+    def _open(self, X: Any, y: Any, side: dict[str, Any], *, reset: bool) -> Source:
+        return _DensitySource(super()._open(X, y, side, reset=reset), self.components)
 
     def _cached(self, source: Source) -> Source:
         """The log-densities in memory, if there is room: they are the same in each iteration."""
@@ -174,7 +174,7 @@ class FixedMixture(FittedMixture):
             return source
         return ArraySource(source.read(0, source.n_rows))
 
-    def impute(self, X: Any, y: Any = None, *, random_state: Any = None, out: Any = None) -> Any:
+    def impute(self, X: Any, y: Any = None, *, random_state: Any = None, out: Any = None, **side: Any) -> Any:
         """Densities that are given do not tell what is missing."""
         raise NotImplementedError("Densities that are given do not tell what is missing.")
 

@@ -181,6 +181,9 @@ default='kmeans'
     def _family(self) -> GaussianFamily:
         return FAMILIES[self.covariance_type](float(self.reg_covar))
 
+    def _family_of_rows(self, reset: bool) -> GaussianFamily:
+        return self._family()
+
     def _make_model(self, data: Data) -> MixtureModel:
         return MixtureModel(self._family(), self.n_components)
 

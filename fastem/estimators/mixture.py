@@ -12,10 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.em import Data
 from fastem.estimators._checks import check_number
 from fastem.estimators._mixture import BaseMixture
+from fastem.estimators._side import offset_of, side_family
 from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
-from fastem.sources import FrameSource, open_source
+from fastem.sources import FrameSource, ResponseSource, open_source
 
 __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
 
@@ -149,7 +150,7 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
 
     # --- results ------------------------------------------------------------------------------
 
-    def predict_class(self, X: Any, y: Any = None) -> np.ndarray:
+    def predict_class(self, X: Any, y: Any = None, **side: Any) -> np.ndarray:
         """The most probable class of each row, for components with `component_classes`.
 
         Parameters
@@ -166,16 +167,18 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         check_is_fitted(self)
         classes = self._classes()
         known = np.unique(classes)
-        resp = self.predict_proba(X, y)
+        resp = self.predict_proba(X, y, **side)
         return np.asarray(known[(resp @ (classes[:, None] == known)).argmax(axis=1)])
 
-    def predict_response(self, X: Any) -> np.ndarray:
+    def predict_response(self, X: Any, **side: Any) -> np.ndarray:
         """The expected response of each row, for components that are regressions.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or path
             Without responses.
+        **side
+            What was given beside the rows in the fit: ``offset`` or ``exposure``; 0 or 1 without it.
 
         Returns
         -------
@@ -189,9 +192,12 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         source = open_source(X)
         if isinstance(source, FrameSource) and self.n_features_in_ < self.n_columns_:
             self._check_names(source, reset=False)
+        offset = offset_of(source.n_rows, side, family, source.dtype)
+        source = source if offset is None else ResponseSource(source, offset)
         if source.n_features != self.n_columns_ - 1:
             raise ValueError(
-                f"X has {source.n_features} columns; there are {self.n_columns_ - 1} without the response."
+                f"X has {source.n_features - (offset is not None)} columns; there are "
+                f"{self.n_columns_ - 1 - (offset is not None)} without the response."
             )
         params = self._fitted()
         blocks = [family.responses(params.components, rows) @ params.weights for _, rows in source.blocks()]
@@ -202,19 +208,26 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
     def _reach(self) -> float:
         return _REACH * float(self.tol)
 
+    def _family_of_rows(self, reset: bool) -> Family[Any, Any]:
+        return self.family if reset else self.family_
+
     def _has_response(self) -> bool:
         return bool(self.family.has_response)
 
     def _make_model(self, data: Data) -> MixtureModel:
-        family = clone(self.family).place(data.source.n_features, data.source.names)
+        family = side_family(clone(self.family), data.source).place(data.source.n_features, data.source.names)
+        sample = data.sample_rows(_SAMPLE_ROWS)
+        rows = data.source.take(sample)
+        family = family.anchored(rows)
         lows = highs = None
         reach = np.empty(0)
         if family.is_surveyed or self.noise is not False:
             survey = data.look(family)
             lows, highs, reach = survey.lows, survey.highs, survey.reach
-        sample = data.sample_rows(_SAMPLE_ROWS)
         weights = data.weights[sample] if len(data.weights) else None
-        facts = Facts(data.source.take(sample), weights, lows, highs, data.source.names)
+        if weights is not None and not weights.all():
+            rows, weights = rows[weights > 0], weights[weights > 0]
+        facts = Facts(rows, weights, lows, highs, data.source.names)
         bound = family.bind(facts).widened(reach)
         if self.noise is not False:
             bound = Noise(bound, None if self.noise is True else float(self.noise)).bind(facts)

@@ -6,7 +6,7 @@ from fastem.families._gaussian import GaussianFamily
 from fastem.families._prior import GaussianPrior
 from fastem.families._student import StudentFamily
 from fastem.families.beta import Beta
-from fastem.families.binomial import Bernoulli, Binomial
+from fastem.families.binomial import Bernoulli, Binomial, BinomialOfTrials
 from fastem.families.categorical import Categorical
 from fastem.families.dirichlet_multinomial import DirichletMultinomial
 from fastem.families.exponential import Exponential
@@ -21,7 +21,7 @@ from fastem.families.logistic_regression import LogisticRegression
 from fastem.families.multinomial import Multinomial
 from fastem.families.negative_binomial import NegativeBinomial
 from fastem.families.noise import Noise
-from fastem.families.poisson import Poisson
+from fastem.families.poisson import ExposedPoisson, Poisson
 from fastem.families.poisson_regression import PoissonRegression
 from fastem.families.product import Product
 from fastem.families.student_t_diag import StudentTDiag
@@ -30,10 +30,11 @@ from fastem.families.von_mises_fisher import VonMisesFisher
 from fastem.families.weibull import Weibull
 
 __all__ = [
-    "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "Categorical", "DirichletMultinomial", "Exponential",
-    "Gamma", "Gaussian", "GaussianDiag", "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied",
-    "LinearRegression", "LogNormal", "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson",
-    "PoissonRegression", "Product", "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
+    "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "BinomialOfTrials", "Categorical",
+    "DirichletMultinomial", "Exponential", "ExposedPoisson", "Gamma", "Gaussian", "GaussianDiag", "GaussianFull",
+    "GaussianPrior", "GaussianSpherical", "GaussianTied", "LinearRegression", "LogNormal", "LogisticRegression",
+    "Multinomial", "NegativeBinomial", "Noise", "Poisson", "PoissonRegression", "Product", "StudentT",
+    "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
 ]  # fmt: skip
 
 GAUSSIANS: dict[str, type[GaussianFamily]] = {

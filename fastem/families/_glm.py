@@ -1,7 +1,7 @@
 """Generalised linear regressions whose M-step is one damped Newton (IRLS) step."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numba import njit
@@ -63,9 +63,12 @@ class CurvatureStatistics(NamedTuple):
 
 @njit(error_model="numpy")
 def _predictors(tile, params, k, b):  # type: ignore[no-untyped-def]
-    p = tile.shape[0] - 1
+    """Linear predictors; a column between those of the slopes and the response is an offset."""
+    p = params.slopes.shape[1]
     m = n_points(tile)
     s = splat(params.intercepts, k)
+    if tile.shape[0] > p + 1:
+        s = s + load(tile, p * m + b)
     for j in range(p):
         z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * p + j)
         s = fma(splat(params.slopes, k * p + j), z, s)
@@ -141,7 +144,7 @@ def _add_logistic(tile, resp, counts, params, stats, lane, scratch):  # type: ig
 @njit(error_model="numpy")
 def _add_moments(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     """Moments by the weights, then the errors, that lie at the beginning of `scratch`, (2, K, m)."""
-    p = tile.shape[0] - 1
+    p = params.slopes.shape[1]
     m = n_points(tile)
     n_components = resp.shape[0]
     weighted = scratch[: n_components * m].reshape(n_components, m)
@@ -188,15 +191,30 @@ class GeneralisedRegression(RegressionFamily):
         Whether there is an intercept.
     bounds : array, optional
         Centre and range of the columns; set when data are met.
+    has_offset : bool, default=False
+        Whether the column before the response is an offset of the predictor, which
+        ``fit(X, y, offset=...)`` puts there.
     """
 
     parameters = RegressionParams
+    takes_beside: ClassVar[tuple[str, ...]] = ("offset",)
     takes_steps = True
     kernel: ClassVar[type]
 
-    def __init__(self, fit_intercept: bool = True, bounds: Any = None):
+    def __init__(self, fit_intercept: bool = True, bounds: Any = None, has_offset: bool = False):
         self.fit_intercept = fit_intercept
         self.bounds = bounds
+        self.has_offset = has_offset
+
+    @property
+    def beside(self) -> str | None:  # type: ignore[override]  # by the settings
+        return "offset" if self.has_offset else None
+
+    def with_offset(self) -> Self:
+        return type(self)(self.fit_intercept, self.bounds, True)
+
+    def _n_slopes(self, n_features: int) -> int:
+        return n_features - 1 - self.has_offset
 
     @abstractmethod
     def inverse_link(self, predictors: np.ndarray) -> np.ndarray:
@@ -209,7 +227,7 @@ class GeneralisedRegression(RegressionFamily):
     # --- statistics ---------------------------------------------------------------------------
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> CurvatureStatistics:
-        p = n_features - 1
+        p = self._n_slopes(n_features)
         second = (n_components, len(moment_positions(p)[0]))
         one, each = (n_components,), (n_components, p)
         return zeros(CurvatureStatistics, lanes, weights=one, first=each, second=second, errors=one, slopes=each)
@@ -235,7 +253,7 @@ class GeneralisedRegression(RegressionFamily):
         """Without errors, of columns that are uniform over the box of the data."""
         k, p = params.coefs.shape
         rows = self.draw_columns(2000, np.random.RandomState(0))
-        z = rows - Bounds(*self.bounds).centre[:-1]
+        z = rows - self._centre(p)
         v = self.variance(self.inverse_link(np.clip(self.predictors(params, rows), -79, 79))) / len(rows) * counts
         second = np.einsum("nk,ni,nj->kij", v, z, z)[(slice(None), *moment_positions(p))]
         return CurvatureStatistics(v.sum(axis=0), v.T @ z, second, np.zeros(k), np.zeros((k, p)))
@@ -243,7 +261,7 @@ class GeneralisedRegression(RegressionFamily):
     # --- parameters ---------------------------------------------------------------------------
 
     def about(self, rows: np.ndarray, n_components: int) -> RegressionParams:
-        return RegressionParams(np.zeros((n_components, rows.shape[1] - 1)), np.zeros(n_components))
+        return RegressionParams(np.zeros((n_components, self._n_slopes(rows.shape[1]))), np.zeros(n_components))
 
     def maximize(
         self,
@@ -257,10 +275,11 @@ class GeneralisedRegression(RegressionFamily):
         second = unpack(stats.second, p)
         coefs, intercepts = about.coefs.copy(), about.intercepts.copy()
         bounds = Bounds(*self.bounds)
-        reach = np.maximum(bounds.highs - bounds.centre, bounds.centre - bounds.lows)[:-1]
+        centre = bounds.centre[:p]
+        reach = np.maximum(bounds.highs - bounds.centre, bounds.centre - bounds.lows)[:p]
         free = np.array([self.fit_intercept and "intercepts" not in held, *[("coefs" not in held)] * p])
         # without an intercept the columns count from 0, not from their centre
-        shift = np.zeros(p) if free[0] else bounds.centre[:-1]
+        shift = np.zeros(p) if free[0] else centre
         for k in np.flatnonzero(~dead):
             hessian = np.empty((p + 1, p + 1))
             hessian[0, 0] = stats.weights[k]
@@ -273,7 +292,7 @@ class GeneralisedRegression(RegressionFamily):
             r = max(float(np.abs(step[0]) + np.abs(step[1:]) @ (reach + np.abs(shift))), 1e-12)
             step *= np.log1p(r) / r
             coefs[k] += step[1:]
-            intercepts[k] += step[0] - (step[1:] @ bounds.centre[:-1] if free[0] else 0.0)
+            intercepts[k] += step[0] - (step[1:] @ centre if free[0] else 0.0)
         return Maximized(self.keep(RegressionParams(coefs, intercepts), about, dead, held))
 
     def displace(self, params: RegressionParams, k: int, rng: np.random.RandomState) -> RegressionParams:
@@ -282,7 +301,7 @@ class GeneralisedRegression(RegressionFamily):
         return params._replace(intercepts=intercepts)
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
-        return n_components * (n_features - 1 + self.fit_intercept)
+        return n_components * (self._n_slopes(n_features) + self.fit_intercept)
 
     def responses(self, params: RegressionParams, rows: np.ndarray) -> np.ndarray:
         return self.inverse_link(self.predictors(params, rows))

@@ -57,8 +57,14 @@ class RegressionFamily(Family[Any, Any]):
         raise NotImplementedError
 
     def predictors(self, params: Any, rows: np.ndarray) -> np.ndarray:
-        """Linear predictors of rows without response, shape (n, K)."""
-        return np.asarray(rows @ params.coefs.T + params.intercepts)
+        """Linear predictors of rows without response, shape (n, K); an offset in their last column is added."""
+        p = params.coefs.shape[1]
+        offset = rows[:, p:].sum(axis=1, keepdims=True)
+        return np.asarray(rows[:, :p] @ params.coefs.T + params.intercepts + offset)
+
+    def _centre(self, n_slopes: int) -> np.ndarray:
+        """Centres of the columns with slopes."""
+        return np.asarray(Bounds(*self.bounds).centre[:n_slopes])
 
     def draw_columns(self, n: int, rng: np.random.RandomState) -> np.ndarray:
         """Columns beside the response, for `sample`: uniform over the box of the data."""
@@ -87,4 +93,4 @@ def centres(bounds: Any, n_components: int, n_columns: int, dtype: np.dtype[Any]
 
 def centred_intercepts(params: Any, bounds: Any) -> np.ndarray:
     """Intercepts (K,) for columns about their centres."""
-    return np.asarray(params.intercepts + params.coefs @ Bounds(*bounds).centre[:-1])
+    return np.asarray(params.intercepts + params.coefs @ Bounds(*bounds).centre[: params.coefs.shape[1]])

@@ -8,10 +8,11 @@ from scipy.special import xlogy
 
 from fastem.families._domain import check_concentration, check_counts, check_values, excess, tabled
 from fastem.families._linear import LinearFamily, log_ratio
+from fastem.families._paired import PairedFamily
 from fastem.families._special import deviance
-from fastem.family import Facts
+from fastem.family import Family
 
-__all__ = ["Bernoulli", "Binomial"]
+__all__ = ["Bernoulli", "Binomial", "BinomialOfTrials"]
 
 _LOG_HALF = float(np.log(0.5))
 
@@ -117,8 +118,9 @@ class Binomial(_Successes):
 
     Parameters
     ----------
-    trials : int or array-like of shape (d,)
-        Number of trials, of all columns or of each.
+    trials : int or array-like of shape (d,), optional
+        Number of trials, of all columns or of each; where it differs from row to row,
+        ``fit(X, trials=...)`` gives it.
     prior : float, default=1
         Both concentrations of a beta prior on the probabilities, at least 1; 1 is none.
     centres : array-like of shape (d,), optional
@@ -134,16 +136,22 @@ class Binomial(_Successes):
     [[0.3]]
     """
 
-    def __init__(self, trials: Any, prior: float = 1.0, centres: Any = None):
+    takes_beside = ("trials",)
+
+    def __init__(self, trials: Any = None, prior: float = 1.0, centres: Any = None):
         self.trials = trials
         self.prior = prior
         self.centres = centres
 
-    def bind(self, facts: Facts) -> Self:
-        found = np.nanmean(facts.rows, axis=0, dtype=np.float64) / self._n_trials()
-        # in thousandths: a probability of 0 or 1 is nothing to count from
-        centres = np.clip(np.nan_to_num(found, nan=0.5), 0.001, 0.999)
-        return type(self)(self.trials, self.prior, centres if self.centres is None else self.centres)
+    def of_trials(self) -> Family[Any, Any]:
+        return BinomialOfTrials(self.prior)
+
+    def anchored(self, rows: np.ndarray) -> Self:
+        if self.trials is None:
+            raise ValueError("Binomial needs its number of trials: Binomial(10), or fit(X, trials=...).")
+        if self.centres is not None or self._n_trials().shape not in ((), (rows.shape[1],)):
+            return self
+        return type(self)(self.trials, self.prior, middle_shares(rows, np.broadcast_to(self._n_trials(), rows.shape)))
 
     def _centres(self) -> Any:
         return 0.5 if self.centres is None else np.asarray(self.centres)
@@ -152,6 +160,8 @@ class Binomial(_Successes):
         return np.asarray(self.trials, dtype=np.float64)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
+        if self.trials is None:
+            return
         trials = self._n_trials()
         if trials.shape not in ((), (rows.shape[1],)) or not (trials >= 1).all() or (trials % 1 != 0).any():
             raise ValueError(f"trials must be a whole number from 1 on, or one of each column, not {self.trials!r}.")
@@ -168,7 +178,69 @@ class Binomial(_Successes):
         return found
 
 
-def _surprise(x: np.ndarray, n: float, c: float) -> np.ndarray:
+class BinomialOfTrials(PairedFamily, _Successes):
+    """Binomial distributions of which each cell has its own number of trials.
+
+    `Binomial` becomes it where ``fit(X, trials=...)`` gives the numbers of trials, which follow the
+    successes in the rows. Samples are of one trial.
+
+    Parameters
+    ----------
+    prior, centres
+        As of `Binomial`.
+    """
+
+    beside = "trials"
+
+    def __init__(self, prior: float = 1.0, centres: Any = None):
+        self.prior = prior
+        self.centres = centres
+
+    def anchored(self, rows: np.ndarray) -> Self:
+        return type(self)(self.prior, middle_shares(*self.halves(rows)) if self.centres is None else self.centres)
+
+    def _n_trials(self) -> np.ndarray:
+        return np.array(1.0)
+
+    def _centres(self) -> Any:
+        return 0.5 if self.centres is None else np.asarray(self.centres)
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        successes, trials = self.halves(rows)
+        check_counts(successes, first_row)
+        check_values(trials, first_row, ~((trials >= 0) & (trials == np.floor(trials))), "trials are whole numbers")
+        check_values(successes, first_row, successes > trials, "there cannot be more successes than trials")
+
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        successes, trials = self.halves(rows.astype(np.float64))
+        return -np.nansum(_surprise(successes, trials, self._centres()), axis=1)
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        successes, trials = self.halves(rows)
+        return np.asarray((successes + 0.5) / (trials + 1))
+
+    def about(self, rows: np.ndarray, n_components: int) -> ProbabilityParams:
+        return ProbabilityParams(np.full((n_components, rows.shape[1] // 2), 0.5))
+
+    def natural(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray]:
+        slopes = np.hstack(super().natural(params))
+        return slopes, np.zeros_like(slopes)
+
+    def excluding(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray] | None:
+        found = super().excluding(params)
+        return None if found is None else (np.hstack(found), np.zeros((len(found[0]), 2 * found[0].shape[1])))
+
+
+def middle_shares(successes: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Shares of successes in each column, neither 0 nor 1, from which there is nothing to count."""
+    sound = np.isfinite(successes) & (successes >= 0)
+    sums = np.where(sound, successes, 0).sum(axis=0, dtype=np.float64)
+    of = np.where(sound, trials, 0).sum(axis=0, dtype=np.float64)
+    return np.clip((sums + 0.5) / (of + 1), 0.001, 0.999)
+
+
+def _surprise(x: np.ndarray, n: Any, c: Any) -> np.ndarray:
     """Minus the log-density of n trials with probability c."""
     y = np.maximum(n - x, 0)
-    return excess(x) + excess(y) - excess(np.full(1, n)) + deviance(x, n * c) + deviance(y, n * (1 - c))
+    expected = np.maximum(n * c, 1e-300), np.maximum(n * (1 - c), 1e-300)
+    return excess(x) + excess(y) - excess(np.atleast_1d(n)) + deviance(x, expected[0]) + deviance(y, expected[1])

@@ -55,9 +55,13 @@ class Multinomial(LinearFamily):
 
     def bind(self, facts: Facts) -> Self:
         mean = round(float(facts.rows.sum(axis=1).mean()))
-        totals = facts.rows.sum(axis=0, dtype=np.float64) + 1
-        shares = totals / totals.sum() if self.centres is None else self.centres
-        return type(self)(self.prior, mean if self.n_trials is None else self.n_trials, shares)
+        return type(self)(self.prior, mean if self.n_trials is None else self.n_trials, self.centres)
+
+    def anchored(self, rows: np.ndarray) -> Self:
+        if self.centres is not None:
+            return self
+        totals = np.where(np.isfinite(rows) & (rows > 0), rows, 0).sum(axis=0, dtype=np.float64) + 1
+        return type(self)(self.prior, self.n_trials, totals / totals.sum())
 
     def _centres(self, n_features: int) -> np.ndarray:
         return np.full(n_features, 1 / n_features) if self.centres is None else np.asarray(self.centres)

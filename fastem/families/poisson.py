@@ -4,13 +4,14 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastem.families._domain import check_counts, excess, positive_medians, positive_prior, tabled
+from fastem.families._domain import check_counts, check_values, excess, positive_medians, positive_prior, tabled
 from fastem.families._linear import log_ratio
+from fastem.families._paired import PairedFamily
 from fastem.families._rates import RateFamily
 from fastem.families._special import deviance
-from fastem.family import Facts
+from fastem.family import Family
 
-__all__ = ["Poisson"]
+__all__ = ["ExposedPoisson", "Poisson"]
 
 
 class PoissonParams(NamedTuple):
@@ -41,13 +42,17 @@ class Poisson(RateFamily):
 
     parameters = PoissonParams
     is_discrete = True
+    takes_beside = ("exposure",)
+
+    def exposed(self) -> Family[Any, Any]:
+        return ExposedPoisson(self.prior)
 
     def __init__(self, prior: tuple[float, float] | None = None, centres: Any = None):
         super().__init__(prior)
         self.centres = centres
 
-    def bind(self, facts: Facts) -> Self:
-        return type(self)(self.prior, positive_medians(facts.rows) if self.centres is None else self.centres)
+    def anchored(self, rows: np.ndarray) -> Self:
+        return type(self)(self.prior, positive_medians(rows) if self.centres is None else self.centres)
 
     def _centres(self, n_features: int) -> np.ndarray:
         return np.ones(n_features) if self.centres is None else np.asarray(self.centres)
@@ -86,6 +91,51 @@ class Poisson(RateFamily):
         return params.rates
 
 
-def _surprise(counts: np.ndarray, centre: float) -> np.ndarray:
+class ExposedPoisson(PairedFamily, Poisson):
+    """Poisson distributions of counts over exposures: ``(e rate)^x exp(-e rate) / x!``.
+
+    `Poisson` becomes it where ``fit(X, exposure=...)`` gives the exposures e, which follow the
+    counts in the rows. Rates are those of an exposure of 1, as are samples.
+
+    Parameters
+    ----------
+    prior, centres
+        As of `Poisson`.
+    """
+
+    beside = "exposure"
+
+    def anchored(self, rows: np.ndarray) -> Self:
+        counts, exposures = self.halves(rows)
+        with np.errstate(all="ignore"):
+            return type(self)(self.prior, positive_medians(counts / exposures))
+
+    def check(self, rows: np.ndarray, first_row: int) -> None:
+        counts, exposures = self.halves(rows)
+        check_counts(counts, first_row)
+        check_values(exposures, first_row, ~(exposures > 0), "exposures must be positive")
+
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        counts, exposures = self.halves(rows.astype(np.float64))
+        expected = exposures * self._centres(counts.shape[1])
+        return -np.nansum(_surprise(counts, expected), axis=1)
+
+    def start_features(self, rows: np.ndarray) -> np.ndarray:
+        counts, exposures = self.halves(rows)
+        return np.sqrt(counts / exposures)
+
+    def about(self, rows: np.ndarray, n_components: int) -> PoissonParams:
+        return PoissonParams(np.ones((n_components, rows.shape[1] // 2)))
+
+    def natural(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:
+        slopes = np.hstack(super().natural(params))
+        return slopes, np.zeros_like(slopes)
+
+    def excluding(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray] | None:
+        never = np.hstack([params.rates == 0, np.zeros(params.rates.shape, bool)]).astype(np.float64)
+        return (never, np.zeros_like(never)) if never.any() else None
+
+
+def _surprise(counts: np.ndarray, centre: Any) -> np.ndarray:
     """Minus the log-density at a rate."""
     return deviance(counts, centre) + excess(counts)

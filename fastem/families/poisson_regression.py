@@ -25,6 +25,7 @@ class PoissonRegression(GeneralisedRegression):
     """
 
     kernel = PoissonRegressionKernel
+    takes_beside = ("offset", "exposure")
 
     def check_response(self, response: np.ndarray, first_row: int) -> None:
         check_counts(response, first_row)

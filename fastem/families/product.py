@@ -155,6 +155,10 @@ class Product(Family[ProductParams, ProductStatistics]):
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         return type(self)(self.parts, self._find(n_columns, names))
 
+    def anchored(self, rows: np.ndarray) -> Self:
+        each = zip(self.parts.items(), self.columns, strict=True)
+        return type(self)({key: clone(part).anchored(rows[:, mine]) for (key, part), mine in each}, self.columns)
+
     def bind(self, facts: Facts) -> Self:
         parts = {}
         for (key, part), mine in zip(self.parts.items(), self.columns, strict=True):

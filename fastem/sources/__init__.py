@@ -24,6 +24,7 @@ from fastem.sources.npy import NpySource, write_npy
 from fastem.sources.parts import PartsSource
 from fastem.sources.raw import RawSource
 from fastem.sources.response import ResponseSource
+from fastem.sources.side import OffsetSource, PairedSource, side_values
 from fastem.sources.zarr import ZarrSource
 
 Columns = Sequence[Any] | None
@@ -35,6 +36,8 @@ __all__ = [
     "DoubleSource",
     "FrameSource",
     "NpySource",
+    "OffsetSource",
+    "PairedSource",
     "RawSource",
     "ResponseSource",
     "RowwiseSource",
@@ -54,6 +57,7 @@ __all__ = [
     "read_only",
     "require_extra",
     "series_message",
+    "side_values",
     "write_npy",
 ]
 

@@ -1,0 +1,42 @@
+"""Counts with a number beside each: an exposure, or how many trials there were.
+
+Rows hold the counts, then the numbers beside them; the log-density is linear in both.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastem.families._linear import LinearFamily, LinearStatistics
+from fastem.family import Maximized
+
+__all__ = ["PairedFamily"]
+
+
+class PairedFamily(LinearFamily):
+    """Base of families with one parameter (K, d) of rows (n, 2 d)."""
+
+    def halves(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts (n, d) and the numbers beside them."""
+        d = rows.shape[1] // 2
+        return rows[:, :d], rows[:, d:]
+
+    def maximize(
+        self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
+    ) -> Maximized:
+        sums, beside = self.halves(stats.first)
+        seen = beside > 0
+        new = self.estimate(np.where(seen, sums, 1.0), np.where(seen, beside, 1.0))
+        kept = type(new)(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
+        return Maximized(self.keep(kept, about, dead, held))
+
+    def expected(self, params: Any, counts: np.ndarray) -> LinearStatistics:
+        means = self.means(params)
+        both = np.hstack([means, np.ones_like(means)])
+        return LinearStatistics(counts[:, None] * both, np.zeros_like(both))
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return n_components * (n_features // 2)
+
+    def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
+        raise NotImplementedError("What stands beside a missing count is not kept: such cells cannot be filled.")
