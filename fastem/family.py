@@ -143,6 +143,19 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """The family for rows with an offset before the response; raises ValueError."""
         raise ValueError(f"{self!r} takes no offset.")
 
+    def level_columns(self, n_columns: int, names: list[str] | None) -> dict[int, bool]:
+        """The columns whose values are levels, coded from 0 on before the family meets them.
+
+        Each with whether levels that a fit did not meet are missing cells, instead of an error.
+        """
+        return {}
+
+    def settled(self, params: Params, resp: np.ndarray, rows: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """Rows whose missing cells were filled by means over components, of responsibilities (n, K), where a mean
+        is no value.
+        """
+        return filled
+
     def anchored(self, rows: np.ndarray) -> Self:
         """Anchor: the family itself, or a copy of it whose `base` counts from the middle of a sample of rows.
 

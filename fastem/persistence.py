@@ -96,6 +96,10 @@ def _encode(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
                 [_encode(name, key, arrays), _encode(f"{name}.{i}", v, arrays)] for i, (key, v) in enumerate(pairs)
             ]
         }
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        return {"strings": [str(item) for item in value]}
+    if isinstance(value, np.ndarray) and value.dtype.kind == "b":
+        return {"booleans": [bool(item) for item in value]}
     if isinstance(value, np.ndarray):
         arrays[f"inner.{name}"] = value
         return {"array": f"inner.{name}"}
@@ -120,6 +124,9 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return settings_registry()[inner](**_decode(value["settings"], arrays))
     if kind == "array":
         return arrays[inner]
+    if kind in ("strings", "booleans"):
+        require(all(isinstance(item, str if kind == "strings" else bool) for item in inner), f"it holds {inner!r}")
+        return np.array(inner, dtype=np.str_ if kind == "strings" else np.bool_)
     if kind == "pairs":
         return {_decode(key, arrays): _decode(item, arrays) for key, item in inner}
     require(kind in ("list", "tuple", "items"), f"it holds an unknown {kind!r}")

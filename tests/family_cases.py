@@ -132,15 +132,19 @@ def _response(density):
     return log_density
 
 
+def _log(probabilities):
+    return np.log(np.maximum(probabilities, 1e-300))
+
+
 def _product_log_density(fit, k, rows):
     parts = fit.parts_
     missing = np.isnan(rows)
     visits, regions, income = np.where(missing, 1, rows).T[[0, 1, 2]]
     cells = [
         stats.poisson(parts["0"]["rates"][k, 0]).logpmf(visits),
-        np.log(parts["1, 3"]["probabilities"][0][k][regions.astype(int)]),
+        _log(parts["1, 3"]["probabilities"][0][k][regions.astype(int)]),
         stats.lognorm(parts["2"]["log_sds"][k, 0], scale=np.exp(parts["2"]["log_means"][k, 0])).logpdf(income),
-        np.log(parts["1, 3"]["probabilities"][1][k][np.where(missing, 0, rows)[:, 3].astype(int)]),
+        _log(parts["1, 3"]["probabilities"][1][k][np.where(missing, 0, rows)[:, 3].astype(int)]),
     ]
     return np.where(missing, 0, np.stack(cells, axis=1)).sum(axis=1)
 

@@ -46,12 +46,12 @@ def _make(case, **settings):
 
 
 def _parameters(fit):
-    model = fit._fitted()
+    model = (fit.weights_, fit.family_.attributes(fit._fitted().components))
     flat = []
 
     def walk(value):
-        if isinstance(value, tuple):
-            for item in value:
+        if isinstance(value, tuple | list | dict):
+            for item in value.values() if isinstance(value, dict) else value:
                 walk(item)
         else:
             flat.append(np.asarray(value))

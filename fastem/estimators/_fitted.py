@@ -24,6 +24,7 @@ from fastem.pace import Pace
 from fastem.persistence import save
 from fastem.sources import (
     ArraySource,
+    CodedSource,
     DoubleSource,
     FrameSource,
     ResponseSource,
@@ -34,6 +35,7 @@ from fastem.sources import (
     is_array_like,
     is_path,
     is_series,
+    labelled_columns,
     large_rows,
     mapped_file,
     open_source,
@@ -170,7 +172,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         source = self._open(X, y, side, reset=False)
         rng = None if random_state is None else check_random_state(random_state)
         wanted = (source.n_rows, source.n_features)
-        return _collect(self._imputed(source, rng), source, wanted, source.dtype, out)
+        dtype = self._decoded(np.empty((0, source.n_features), source.dtype)).dtype
+        return _collect(self._imputed(source, rng), source, wanted, dtype, out)
 
     def conditional(self, X: Any, given: Any) -> ConditionalMixture:
         """The distribution of some columns given the others, for mixtures of Gaussians.
@@ -229,7 +232,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             some = np.isnan(rows).any(axis=1)
             if some.any():
                 rows[some] = _fill(family, params.components, rows[some], resp[some], rng)
-            yield first, rows
+            yield first, self._decoded(rows)
 
     def _inferred(
         self, source: Source, what: str, tail: tuple[int, ...], dtype: np.dtype[Any]
@@ -389,7 +392,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         rng = check_random_state(self.random_state)
         counts = rng.multinomial(n_samples, self._fitted().weights)
         draws = [self._draw(k, int(n), rng) for k, n in enumerate(counts) if n]
-        return np.vstack(draws), np.repeat(np.arange(len(counts)), counts)
+        return self._decoded(np.vstack(draws)), np.repeat(np.arange(len(counts)), counts)
 
     def _draw(self, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         """`n` draws from component k, shape (n, d)."""
@@ -418,12 +421,59 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         """Whether the last column of the rows is a response."""
         return False
 
+    def _known_levels(self, reset: bool) -> tuple[Any, dict[int, list[Any]] | None]:
+        """Which columns are of levels, and those that the fit met."""
+        columns = self._family_of_rows(reset).level_columns
+        if reset:
+            return columns, None
+        categories = getattr(self, "categories_", None) or []
+        known = {j: found.tolist() for j, found in enumerate(categories) if found is not None}
+        lenient = self._lenient_columns()
+        return lambda n, names: {j: j in lenient for j in known if j < n}, known
+
+    def _lenient_columns(self) -> set[int]:
+        """Columns in which levels that the fit did not meet are missing."""
+        return set()
+
+    def _coded(self, source: Source, labels: dict[int, list[Any]], reset: bool) -> Source:
+        """Rows with levels as codes, by what the fit met; in a fit the labels of columns are kept for later."""
+        if reset:
+            self.__dict__.pop("_labels", None)
+            if labels:
+                self._labels = labels
+            return source
+        categories = getattr(self, "categories_", None) or []
+        lenient = self._lenient_columns()
+        wanted = {}
+        for j, found in enumerate(categories):
+            if found is None or j in labels:
+                continue
+            if found.dtype.kind not in "fiu":
+                raise ValueError(f"Column {j} held labels such as {found[0]!r} in the fit, and holds numbers now.")
+            if j in lenient or not np.array_equal(found, np.arange(len(found))):
+                wanted[j] = found.astype(np.float64)
+        return CodedSource(source, wanted, lenient) if wanted else source
+
+    def _decoded(self, rows: np.ndarray) -> np.ndarray:
+        """Rows with the user's own levels in place of codes."""
+        categories = getattr(self, "categories_", None) or []
+        if all(found is None or found.dtype.kind in "fiu" for found in categories):
+            decoded = rows.copy()
+        else:
+            decoded = rows.astype(object)
+        for j, found in enumerate(categories):
+            if found is not None:
+                codes, here = rows[:, j], ~np.isnan(rows[:, j])
+                decoded[here, j] = found[codes[here].astype(np.intp)]
+        return decoded
+
     def _family_of_rows(self, reset: bool) -> Family[Any, Any]:
         """The family that knows what rows hold: that of the settings, or after a fit the fitted one."""
         return self._fitted_model().family
 
     def _open(self, X: Any, y: Any, side: dict[str, Any], *, reset: bool) -> Source:
         """The data as a source; arrays are checked as scikit-learn checks them."""
+        X, labels = labelled_columns(X, *self._known_levels(reset))
         if is_array_like(X):
             source: Source = ArraySource(self._check_array(X, reset))
         else:
@@ -437,6 +487,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 f"There are {source.n_features} columns, and {self._n_columns()} with the response: give it as y, "
                 "as in the fit."
             )
+        source = self._coded(source, labels, reset)
         if source.n_rows < (2 if reset else 1):
             raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
         if reset and source.n_rows < self.n_components:
@@ -569,7 +620,7 @@ def _fill(
         filled = np.zeros(rows.shape)
         for k in range(resp.shape[1]):
             filled += resp[:, k, None] * family.complete(params, k, rows, None)
-        return np.where(np.isnan(rows), filled, rows)
+        return np.where(np.isnan(rows), family.settled(params, resp, rows, filled), rows)
     cumulative = np.cumsum(resp, axis=1, dtype=np.float64)
     drawn = (cumulative < rng.uniform(size=(len(rows), 1)) * cumulative[:, -1:]).sum(axis=1)
     filled = rows.copy()

@@ -147,12 +147,13 @@ class BaseMixture(FittedMixture):
         check_number("checkpoint_every", checkpoint_every, Real, 0)
         if checkpoint is not None:
             require_directory(checkpoint, "checkpoint")
-        seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
+        seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_", "categories_")}
         try:
             side = {"exposure": exposure, "trials": trials, "offset": offset}
             source = self._open(X, y, side, reset=True)
             shape = self._shape(source)
             weights = check_weights(sample_weight, source.n_rows, self.n_components)
+            source = self._code_levels(source, weights)
             allowed = None if labels is None else Allowed.of_labels(labels, source.n_rows, self._classes())
             weights = _weigh_down(weights, allowed, unlabelled_weight)
             data = make_data(source, weights, client, self.n_threads, allowed)
@@ -172,6 +173,11 @@ class BaseMixture(FittedMixture):
             raise
         self._warn(best)
         return self
+
+    def _code_levels(self, source: Source, weights: np.ndarray | None) -> Source:
+        """Rows with the levels of categorical columns as codes; what they are is kept in an attribute."""
+        self.__dict__.pop("_labels", None)
+        return source
 
     def _classes(self) -> np.ndarray:
         """The label that each component stands for."""
@@ -230,12 +236,13 @@ class BaseMixture(FittedMixture):
         """
         self._check_parameters()
         is_first = not hasattr(self, "converged_")
-        seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_")}
+        seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_", "categories_")}
         try:
             began = time.perf_counter()
             source = self._open(X, y, side, reset=is_first)
             shape = self._shape(source)
             weights = check_weights(sample_weight, source.n_rows, self.n_components if is_first else 1)
+            source = self._code_levels(source, weights) if is_first else source
             data = Data(source, weights, needs_values=is_first)
             model = self._make_model(data) if is_first else self._fitted_model()
             self._check_size(source, model, shape)

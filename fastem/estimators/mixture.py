@@ -16,7 +16,7 @@ from fastem.estimators._side import offset_of, side_family
 from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
-from fastem.sources import FrameSource, ResponseSource, open_source
+from fastem.sources import CodedSource, FrameSource, ResponseSource, Source, levels_of, open_source
 
 __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
 
@@ -81,6 +81,9 @@ default='kmeans'
         Weights of the components; they sum to 1. With noise there is one more.
     family_ : Family
         The family with what it took over from the data.
+    categories_ : list of ndarray or None
+        The levels of each categorical column, in the order of its probabilities; None for other
+        columns. Only with `Categorical` components.
     rates_, probabilities_, ... : ndarray
         The family's parameters, by their names.
     converged_, stop_reason_, n_iter_, lower_bound_, lower_bounds_, log_likelihood_, history_, \
@@ -210,6 +213,26 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
 
     def _family_of_rows(self, reset: bool) -> Family[Any, Any]:
         return self.family if reset else self.family_
+
+    def _lenient_columns(self) -> set[int]:
+        names = getattr(self, "feature_names_in_", None)
+        columns = self.family.level_columns(self.n_features_in_, None if names is None else list(names))
+        return {j for j, is_lenient in columns.items() if is_lenient}
+
+    def _code_levels(self, source: Source, weights: np.ndarray | None) -> Source:
+        self.__dict__.pop("categories_", None)
+        labels = self.__dict__.pop("_labels", {})
+        columns = self.family.level_columns(source.n_features, source.names)
+        if not columns:
+            return source
+        found = levels_of(source, list(columns), weights)
+        categories: list[np.ndarray | None] = [None] * source.n_features
+        for j, codes in found.items():
+            categories[j] = np.array(labels[j])[codes.astype(np.intp)] if j in labels else codes
+        self.categories_ = categories
+        coded = {j: codes for j, codes in found.items() if not np.array_equal(codes, np.arange(len(codes)))}
+        # rows without weight may have other levels
+        return CodedSource(source, coded, coded if weights is not None else ()) if coded else source
 
     def _has_response(self) -> bool:
         return bool(self.family.has_response)

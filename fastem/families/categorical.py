@@ -23,17 +23,22 @@ class CategoricalParams(NamedTuple):
 
 
 class Categorical(Family[CategoricalParams, LookupStatistics]):
-    """Categorical distributions: each column has levels, coded 0, 1, 2, ...
+    """Categorical distributions: each column has levels.
 
-    A mixture of them is a latent class model (Lazarsfeld and Henry 1968). As an attribute of a
-    fit, `probabilities_` is a list of arrays (K, levels), one of each column.
+    Levels are what occurs: numbers, strings, booleans, categories of pandas and polars,
+    dictionaries of Arrow, in the order of their dtype. A mixture of them is a latent class model
+    (Lazarsfeld and Henry 1968). As attributes of a fit, `probabilities_` is a list of arrays (K,
+    levels), one of each column, and `categories_` the levels of each column, in the same order.
 
     Parameters
     ----------
     levels : sequence of int, optional
-        Number of levels of each column; default: one more than the largest code in the data.
+        Number of levels of each column, which are then coded 0, 1, 2, ... whether they occur or
+        not; default: those that occur.
     prior : float, default=1
         Concentration of a Dirichlet prior on the probabilities, at least 1; 1 is none.
+    handle_unknown : {'error', 'missing'}, default='error'
+        What a level is that the fit did not meet, where results are asked for.
 
     Examples
     --------
@@ -48,9 +53,10 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
     is_discrete = True
     is_surveyed = True
 
-    def __init__(self, levels: Sequence[int] | None = None, prior: float = 1.0):
+    def __init__(self, levels: Sequence[int] | None = None, prior: float = 1.0, handle_unknown: str = "error"):
         self.levels = levels
         self.prior = prior
+        self.handle_unknown = handle_unknown
 
     # --- data ---------------------------------------------------------------------------------
 
@@ -58,11 +64,19 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         assert facts.highs is not None
         found = np.maximum(facts.highs, 0).astype(np.int64) + 1
         if self.levels is None:
-            return type(self)([int(n) for n in found], self.prior)
+            return type(self)([int(n) for n in found], self.prior, self.handle_unknown)
         given = [int(n) for n in self.levels]
         if len(given) != len(found):
             raise ValueError(f"levels has {len(given)} numbers for {len(found)} columns.")
-        return type(self)(given, self.prior)
+        return type(self)(given, self.prior, self.handle_unknown)
+
+    def level_columns(self, n_columns: int, names: list[str] | None) -> dict[int, bool]:
+        return {} if self.levels is not None else dict.fromkeys(range(n_columns), self.handle_unknown == "missing")
+
+    def settled(self, params: CategoricalParams, resp: np.ndarray, rows: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """The most probable level: a mean of levels is none."""
+        levels = [(resp @ table).argmax(axis=1) for table in self._split(params.probabilities)]
+        return np.where(np.isnan(rows), np.stack(levels, axis=1), filled)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         wrong = ~((rows >= 0) & (rows < 1e6) & (rows == np.floor(rows)))
@@ -158,6 +172,8 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
 
     def check_settings(self) -> None:
         check_concentration(self.prior)
+        if self.handle_unknown not in ("error", "missing"):
+            raise ValueError(f"handle_unknown must be 'error' or 'missing', not {self.handle_unknown!r}.")
 
     def check_params(self, params: CategoricalParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)

@@ -88,6 +88,12 @@ class Noise(Family[Any, Any]):
         wider = self.family.widened(reach)
         return self if wider is self.family else type(self)(wider, self.density, self.log_cells, self.lows)
 
+    def level_columns(self, n_columns: int, names: list[str] | None) -> dict[int, bool]:
+        return self.family.level_columns(n_columns, names)
+
+    def settled(self, params: Any, resp: np.ndarray, rows: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        return self.family.settled(params, resp[:, :-1], rows, filled)
+
     def check(self, rows: np.ndarray, first_row: int) -> None:
         self.family.check(rows, first_row)
 

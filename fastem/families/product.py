@@ -155,6 +155,17 @@ class Product(Family[ProductParams, ProductStatistics]):
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         return type(self)(self.parts, self._find(n_columns, names))
 
+    def level_columns(self, n_columns: int, names: list[str] | None) -> dict[int, bool]:
+        each = zip(self.parts.values(), self._find(n_columns, names), strict=True)
+        found = [(mine[j], own) for part, mine in each for j, own in part.level_columns(len(mine), None).items()]
+        return dict(sorted(found))
+
+    def settled(self, params: ProductParams, resp: np.ndarray, rows: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        settled = filled.copy()
+        for (part, mine), values in zip(self._each(), params.parts, strict=True):
+            settled[:, mine] = part.settled(values, resp, rows[:, mine], filled[:, mine])
+        return settled
+
     def anchored(self, rows: np.ndarray) -> Self:
         each = zip(self.parts.items(), self.columns, strict=True)
         return type(self)({key: clone(part).anchored(rows[:, mine]) for (key, part), mine in each}, self.columns)

@@ -20,6 +20,7 @@ from fastem.sources.double import DoubleSource, first_large, large_rows
 from fastem.sources.frame import FrameSource, is_frame
 from fastem.sources.hdf5 import Hdf5Source
 from fastem.sources.iterable import IterableSource
+from fastem.sources.levels import CodedSource, labelled_columns, levels_of
 from fastem.sources.npy import NpySource, write_npy
 from fastem.sources.parts import PartsSource
 from fastem.sources.raw import RawSource
@@ -31,6 +32,7 @@ Columns = Sequence[Any] | None
 
 __all__ = [
     "ArraySource",
+    "CodedSource",
     "DaskSource",
     "DataChangedError",
     "DoubleSource",
@@ -50,7 +52,9 @@ __all__ = [
     "is_frame",
     "is_path",
     "is_series",
+    "labelled_columns",
     "large_rows",
+    "levels_of",
     "mapped_file",
     "open_source",
     "partition_source",
