@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from fastem.simd import Vector, exponent, fill, fma, mantissa, maximum, power_of_two, where_greater
 
-__all__ = ["exp", "log"]
+__all__ = ["exp", "log", "log_gap"]
 
 LOG2_E = 1 / math.log(2)
 LOG_2 = math.log(2)
@@ -67,20 +67,31 @@ def _exp_32(x):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def _series_64(z):  # type: ignore[no-untyped-def]
+    """``z p(z)`` with ``log m = 2 f + f z p(z)``, f = (m - 1) / (m + 1), z = f^2, in float64."""
+    p = fma(fill(z, 0.13086767009948173697), z, fill(z, 0.13268759668560612688))
+    p = fma(p, z, fill(z, 0.15386240205813477879))
+    p = fma(p, z, fill(z, 0.181817956308847532))
+    p = fma(p, z, fill(z, 0.22222222391800469329))
+    p = fma(p, z, fill(z, 0.28571428570803230015))
+    p = fma(p, z, fill(z, 0.40000000000000877606))
+    return fma(p, z, fill(z, 0.66666666666666666465)) * z
+
+
+@njit(error_model="numpy")
+def _series_32(z):  # type: ignore[no-untyped-def]
+    """The same in float32."""
+    p = fma(fill(z, 0.29580053043188442133), z, fill(z, 0.39988778282162807728))
+    return fma(p, z, fill(z, 0.66666685045156029067)) * z
+
+
+@njit(error_model="numpy")
 def _log_64(x):  # type: ignore[no-untyped-def]
     """Log of normal x > 0 in float64, as 2 atanh((m - 1) / (m + 1)) + e log 2."""
     m = mantissa(x)
     one = fill(x, 1.0)
     f = (m - one) / (m + one)
-    z = f * f
-    p = fma(fill(x, 0.13086767009948173697), z, fill(x, 0.13268759668560612688))
-    p = fma(p, z, fill(x, 0.15386240205813477879))
-    p = fma(p, z, fill(x, 0.181817956308847532))
-    p = fma(p, z, fill(x, 0.22222222391800469329))
-    p = fma(p, z, fill(x, 0.28571428570803230015))
-    p = fma(p, z, fill(x, 0.40000000000000877606))
-    p = fma(p, z, fill(x, 0.66666666666666666465))
-    return fma(exponent(x), fill(x, LOG_2), fma(p * z, f, f + f))
+    return fma(exponent(x), fill(x, LOG_2), fma(_series_64(f * f), f, f + f))
 
 
 @njit(error_model="numpy")
@@ -89,10 +100,31 @@ def _log_32(x):  # type: ignore[no-untyped-def]
     m = mantissa(x)
     one = fill(x, 1.0)
     f = (m - one) / (m + one)
-    z = f * f
-    p = fma(fill(x, 0.29580053043188442133), z, fill(x, 0.39988778282162807728))
-    p = fma(p, z, fill(x, 0.66666685045156029067))
-    return fma(exponent(x), fill(x, LOG_2), fma(p * z, f, f + f))
+    return fma(exponent(x), fill(x, LOG_2), fma(_series_32(f * f), f, f + f))
+
+
+@njit(error_model="numpy")
+def _log_gap_64(x):  # type: ignore[no-untyped-def]
+    """As f (m - 1 - z p(z)) where x is its own mantissa m, since m - 1 - 2 f is f (m - 1)."""
+    m = mantissa(x)
+    one = fill(x, 1.0)
+    f = (m - one) / (m + one)
+    series = _series_64(f * f)
+    far = (x - one) - fma(exponent(x), fill(x, LOG_2), fma(series, f, f + f))
+    off = x - m
+    return where_greater(off * off, fill(x, 0.0), far, f * ((m - one) - series))
+
+
+@njit(error_model="numpy")
+def _log_gap_32(x):  # type: ignore[no-untyped-def]
+    """The same in float32."""
+    m = mantissa(x)
+    one = fill(x, 1.0)
+    f = (m - one) / (m + one)
+    series = _series_32(f * f)
+    far = (x - one) - fma(exponent(x), fill(x, LOG_2), fma(series, f, f + f))
+    off = x - m
+    return where_greater(off * off, fill(x, 0.0), far, f * ((m - one) - series))
 
 
 def _by_precision(double: Callable[..., Any], single: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,5 +153,11 @@ def log(x: np.ndarray) -> np.ndarray:
     return _log_64(x) if x.dtype == np.float64 else _log_32(x)
 
 
+def log_gap(x: np.ndarray) -> np.ndarray:
+    """``x - 1 - log x`` of a vector of normal positive numbers, to all digits near 1 too."""
+    return _log_gap_64(x) if x.dtype == np.float64 else _log_gap_32(x)
+
+
+overload(log_gap)(_by_precision(_log_gap_64, _log_gap_32))
 overload(exp)(_by_precision(_exp_64, _exp_32))
 overload(log)(_by_precision(_log_64, _log_32))

@@ -16,6 +16,7 @@ __all__ = [
     "positive_medians",
     "positive_prior",
     "tabled",
+    "upper_values",
 ]
 
 _TABLE = gammaln(np.arange(2048) + 1.0)
@@ -70,6 +71,13 @@ def check_concentration(prior: float) -> None:
 def positive_medians(rows: np.ndarray) -> np.ndarray:
     """A value in the middle of each column of positive numbers; 1 where there is none."""
     found = [np.median(column[column > 0]) if np.any(column > 0) else 1.0 for column in rows.T.astype(np.float64)]
+    return np.array(found, dtype=np.float64)
+
+
+def upper_values(rows: np.ndarray) -> np.ndarray:
+    """A large, but not extreme value of each column of positive numbers; 1 where there is none."""
+    columns = rows.T.astype(np.float64)
+    found = [np.quantile(column[column > 0], 0.75) if np.any(column > 0) else 1.0 for column in columns]
     return np.array(found, dtype=np.float64)
 
 

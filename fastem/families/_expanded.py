@@ -1,4 +1,4 @@
-"""Families whose log-density is linear in two functions of each cell, such as x and log x.
+"""Families whose log-density is linear in two functions of each cell, such as log x and log (1 - x).
 
 A tile is expanded to the rows of both functions and a row of 1 where the cell is there, all 0 where
 it is missing; then everything is as for linear families.
@@ -11,10 +11,10 @@ import numpy as np
 from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import log
+from fastem.elementary import log, log_gap
 from fastem.families._linear import add_sums, linear_log_density
 from fastem.family import Family, Maximized, Prepared
-from fastem.simd import fill, huge, lanes, load, store, where_greater
+from fastem.simd import fill, huge, lanes, load, splat, store, where_greater
 from fastem.statistics import zeros
 from fastem.tiles import n_points
 
@@ -22,10 +22,13 @@ __all__ = ["ExpandedFamily", "PositiveKernel", "UnitKernel", "newton"]
 
 
 class PositiveKernel(NamedTuple):
-    """Slopes of x, log x and 1 (K, 3 d), log-weights (K,)."""
+    """Slopes of x - 1, x - 1 - log x and 1 (K, 3 d), log-weights (K,), of values in units of which these are the
+    inverse (d,).
+    """
 
     slopes: np.ndarray
     constants: np.ndarray
+    inverse_units: np.ndarray
 
 
 class UnitKernel(NamedTuple):
@@ -45,17 +48,20 @@ class ExpandedStatistics(NamedTuple):
 
 
 @njit(error_model="numpy")
-def _expand_positive(tile, x):  # type: ignore[no-untyped-def]
-    w = lanes(tile)
-    size = tile.shape[0] * n_points(tile)
+def _expand_positive(tile, inverse_units, x):  # type: ignore[no-untyped-def]
+    m = n_points(tile)
+    size = tile.shape[0] * m
     zero = fill(load(tile, 0), 0.0)
     one = fill(zero, 1.0)
-    for b in range(0, size, w):
-        cell = load(tile, b)
-        lowest = zero - huge(cell)
-        store(x, b, where_greater(cell, lowest, cell, zero))
-        store(x, size + b, where_greater(cell, lowest, log(cell), zero))
-        store(x, 2 * size + b, where_greater(cell, lowest, one, zero))
+    for j in range(tile.shape[0]):
+        inverse = splat(inverse_units, j)
+        for b in range(j * m, (j + 1) * m, lanes(tile)):
+            cell = load(tile, b)
+            lowest = zero - huge(cell)
+            value = cell * inverse
+            store(x, b, where_greater(cell, lowest, value - one, zero))
+            store(x, size + b, where_greater(cell, lowest, log_gap(value), zero))
+            store(x, 2 * size + b, where_greater(cell, lowest, one, zero))
 
 
 @njit(error_model="numpy")
@@ -74,7 +80,7 @@ def _expand_unit(tile, x):  # type: ignore[no-untyped-def]
 
 @implements(log_density, PositiveKernel)
 def _positive_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    _expand_positive(tile, scratch)
+    _expand_positive(tile, params.inverse_units, scratch)
     linear_log_density(scratch, 3 * tile.shape[0], params.slopes, params.constants, out)
 
 
@@ -125,8 +131,16 @@ class ExpandedFamily(Family[Any, ExpandedStatistics]):
         self, params: Any, about: Any, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool
     ) -> Prepared:
         offset = float(log_weights.max())
-        slopes = np.hstack(self.natural(params)).astype(dtype)
-        return Prepared(self.kernel_parameters(slopes, (log_weights - offset).astype(dtype)), offset)
+        fields = (np.hstack(self.natural(params)), log_weights - offset, *self.kernel_extras(params))
+        return Prepared(self.kernel_parameters(*(np.ascontiguousarray(field, dtype) for field in fields)), offset)
+
+    def kernel_extras(self, params: Any) -> tuple[np.ndarray, ...]:
+        """What kernel parameters hold beside slopes and log-weights."""
+        return ()
+
+    def slack(self, new: Any, about: Any, cells: np.ndarray) -> float:
+        """What a floor that moved with a component may cost the log-likelihood."""
+        return 0.0
 
     def maximize(
         self, stats: ExpandedStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
@@ -139,7 +153,8 @@ class ExpandedFamily(Family[Any, ExpandedStatistics]):
         means_two = np.where(seen, two / weights, now[1])
         new = self.estimate(means_one, means_two, about, held)
         kept = type(new)(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
-        return Maximized(self.keep(kept, about, dead, held))
+        params = self.keep(kept, about, dead, held)
+        return Maximized(params, self.slack(params, about, np.where(seen & ~dead[:, None], cells, 0.0)))
 
     def expected(self, params: Any, counts: np.ndarray) -> ExpandedStatistics:
         one, two = self.expectations(params)
@@ -161,10 +176,10 @@ class ExpandedFamily(Family[Any, ExpandedStatistics]):
 
 
 def newton(value: np.ndarray, step: Any) -> np.ndarray:
-    """Fixed point of Newton steps ``step(x) -> x`` on positive numbers; too long ones are cut."""
+    """Fixed point of Newton steps ``step(x) -> x`` on positive numbers, to twelve digits; too long ones are cut."""
     for _ in range(100):
         new = np.clip(step(value), value / 4, value * 4)
-        done = np.max(np.abs(new - value) / value) < 1e-14
+        done = np.max(np.abs(new - value) / value) < 1e-12
         value = new
         if done:
             break

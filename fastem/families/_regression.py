@@ -12,11 +12,14 @@ __all__ = ["Bounds", "RegressionFamily", "centred_intercepts", "centres"]
 
 
 class Bounds(NamedTuple):
-    """Centre and least and largest values of the columns, each (d,)."""
+    """Centre, least and largest values, and spread of the columns, each (d,); neither centre nor spread is led by
+    values far out.
+    """
 
     centre: np.ndarray
     lows: np.ndarray
     highs: np.ndarray
+    spreads: np.ndarray
 
 
 class RegressionFamily(Family[Any, Any]):
@@ -35,7 +38,10 @@ class RegressionFamily(Family[Any, Any]):
         assert facts.lows is not None and facts.highs is not None
         if facts.rows.shape[1] < 2:
             raise ValueError("A regression needs a column beside the response: fit(X, y), or a last column of X.")
-        bounds = np.array(Bounds(column_moments(facts.rows, facts.weights)[0], facts.lows, facts.highs))
+        centre = _medians(facts.rows)
+        spreads = 1.5 * _medians(np.abs(facts.rows - centre))
+        flat = column_moments(facts.rows, facts.weights)[1] ** 0.5
+        bounds = np.array(Bounds(centre, facts.lows, facts.highs, np.where(spreads > 0, spreads, flat)))
         bound: Self = type(self)(**{**self.get_params(deep=False), "bounds": bounds})
         return bound
 
@@ -84,6 +90,12 @@ class RegressionFamily(Family[Any, Any]):
     def sample(self, params: Any, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         rows = self.draw_columns(n, rng)
         return np.column_stack([rows, self.draw(params, k, rows, rng)])
+
+
+def _medians(rows: np.ndarray) -> np.ndarray:
+    """Medians of columns, of the cells that are there; 0 where there are none."""
+    some = [column[~np.isnan(column)].astype(np.float64) for column in rows.T]
+    return np.array([np.median(column) if len(column) else 0.0 for column in some])
 
 
 def centres(bounds: Any, n_components: int, n_columns: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:

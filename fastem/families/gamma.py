@@ -1,16 +1,20 @@
 """Gamma distributions of independent columns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.special import gammaln, polygamma, psi
+from scipy.special import polygamma, psi
 
-from fastem.families._domain import check_values
+from fastem.families._domain import check_values, upper_values
 from fastem.families._expanded import ExpandedFamily, PositiveKernel, newton
+from fastem.families._special import gap, log_minus_psi, stirling
+from fastem.family import Facts
 
 __all__ = ["Gamma"]
 
-_LARGEST = 1e10
+_EPS = float(np.finfo(np.float64).eps)
+# Least squared spread, relative to the mean, in units of the rounding of what cancels in the log-density.
+_ROUNDINGS = 1000
 
 
 class GammaParams(NamedTuple):
@@ -22,6 +26,14 @@ class GammaParams(NamedTuple):
 
 class Gamma(ExpandedFamily):
     """Gamma distributions: ``x^(shape - 1) exp(-x / scale) / (Gamma(shape) scale^shape)`` for x > 0.
+
+    Parameters
+    ----------
+    floor : float or array-like of shape (d,), optional
+        Least standard deviation of a component in each column, relative to its mean; default: that
+        of the rounding of the data and of their sums.
+    units : array-like of shape (d,), optional
+        Values from which others are counted inside; set when data are met.
 
     Examples
     --------
@@ -36,41 +48,89 @@ class Gamma(ExpandedFamily):
     parameters = GammaParams
     kernel_parameters = PositiveKernel
 
+    def __init__(self, floor: Any = None, units: Any = None):
+        self.floor = floor
+        self.units = units
+
+    def bind(self, facts: Facts) -> Self:
+        return type(self)(self.floor, upper_values(facts.rows) if self.units is None else self.units)
+
+    def _units(self, n_features: int) -> np.ndarray:
+        return np.ones(n_features) if self.units is None else np.asarray(self.units)
+
+    def _relative(self, params: GammaParams) -> np.ndarray:
+        """Means in the columns' units."""
+        return np.asarray(params.shapes * (params.scales / self._units(params.shapes.shape[1])))
+
+    def _largest_shapes(self, relative: np.ndarray) -> np.ndarray:
+        """Shapes of components with the least spread, by their means in the columns' units."""
+        if self.floor is not None:
+            return np.broadcast_to(
+                1 / np.maximum(np.asarray(self.floor, dtype=np.float64), 1e-140) ** 2, relative.shape
+            )
+        cancelling = np.maximum(gap(relative - 1), (relative - 1) * (1 - 1 / relative))
+        return 1 / np.maximum((_EPS / 8) ** 2, _ROUNDINGS * _EPS * cancelling)
+
+    def at_floor(self, params: GammaParams) -> np.ndarray:
+        return np.asarray(params.shapes >= self._largest_shapes(self._relative(params)) * (1 - 1e-6))
+
+    def slack(self, new: GammaParams, about: GammaParams, cells: np.ndarray) -> float:
+        shrunk = np.log(np.maximum(about.shapes / new.shapes, 1.0))
+        # there log-densities are rounded by that much
+        rounding = 0.0 if self.floor is not None else 2 / _ROUNDINGS
+        return float(0.5 * np.sum(cells * np.where(self.at_floor(new), shrunk + rounding, 0.0)))
+
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, ~(rows > 0), "the values must be positive")
+
+    def base(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(-np.nan_to_num(np.log(rows, dtype=np.float64)).sum(axis=1))
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.cbrt(rows)
 
     def natural(self, params: GammaParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        shapes, scales = params
-        return -1 / scales, shapes - 1, -gammaln(shapes) - shapes * np.log(scales)
+        """With the mean m, ``shape (log (x / m) - x / m + 1)`` by what is small where x and m are near the unit."""
+        shapes, relative = params.shapes, self._relative(params)
+        constants = 0.5 * np.log(shapes / (2 * np.pi)) - stirling(shapes) - shapes * gap(1 / relative - 1)
+        return shapes * (1 - 1 / relative), -shapes, constants
+
+    def kernel_extras(self, params: GammaParams) -> tuple[np.ndarray, ...]:
+        return (1 / self._units(params.shapes.shape[1]),)
 
     def expectations(self, params: GammaParams) -> tuple[np.ndarray, np.ndarray]:
-        shapes, scales = params
-        return shapes * scales, psi(shapes) + np.log(scales)
+        relative = self._relative(params)
+        return relative - 1, gap(relative - 1) + log_minus_psi(params.shapes)
 
     def about(self, rows: np.ndarray, n_components: int) -> GammaParams:
-        ones = np.ones((n_components, rows.shape[1]))
-        return GammaParams(ones, ones)
+        scales = np.tile(self._units(rows.shape[1]), (n_components, 1))
+        return GammaParams(np.ones_like(scales), scales)
 
     def estimate(self, one: np.ndarray, two: np.ndarray, about: GammaParams, held: frozenset[str]) -> GammaParams:
         """Maximum likelihood (Minka 2002, Estimating a gamma distribution)."""
+        units = self._units(one.shape[1])
         shapes, scales = about
         if "shapes" not in held and "scales" in held:
-            target = two - np.log(scales)
+            target = one - two - np.log(scales / units)
             shapes = newton(shapes, lambda a: a - (psi(a) - target) / polygamma(1, a))
         elif "shapes" not in held:
-            gap = np.maximum(np.log(one) - two, 1 / (2 * _LARGEST))
-            start = (3 - gap + np.sqrt((gap - 3) ** 2 + 24 * gap)) / (12 * gap)
+            largest = self._largest_shapes(1 + one)
+            # log of the mean less the mean log
+            distance = np.maximum(two - gap(one), 0.5 / largest)
+            start = (3 - distance + np.sqrt((distance - 3) ** 2 + 24 * distance)) / (12 * distance)
             # the step is Newton's for 1 / shape, in which the likelihood is nearly quadratic
-            shapes = newton(
-                start, lambda a: 1 / (1 / a + (np.log(a) - psi(a) - gap) / (a**2 * (1 / a - polygamma(1, a))))
-            )
-        return GammaParams(shapes, scales if "scales" in held else one / shapes)
+            shapes = newton(start, lambda a: 1 / (1 / a + (log_minus_psi(a) - distance) / (a**2 * _slope(a))))
+            shapes = np.minimum(shapes, largest)
+        return GammaParams(shapes, scales if "scales" in held else units * (1 + one) / shapes)
 
     def sample(self, params: GammaParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         return rng.gamma(params.shapes[k], params.scales[k], size=(n, params.shapes.shape[1]))
 
     def means(self, params: GammaParams) -> np.ndarray:
         return np.asarray(params.shapes * params.scales)
+
+
+def _slope(a: np.ndarray) -> np.ndarray:
+    """Derivative of ``log a - psi(a)``."""
+    large = np.maximum(a, 1e4)
+    return np.where(a > 1e4, -0.5 / large**2 - 1 / (6 * large**3), 1 / a - polygamma(1, np.minimum(a, 1e4)))

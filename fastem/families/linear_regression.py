@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.families._gaussian import LOG_2PI, centred
-from fastem.families._regression import Bounds, RegressionFamily, centred_intercepts, centres
+from fastem.families._gaussian import LOG_2PI, centred, in_two_parts
+from fastem.families._regression import Bounds, RegressionFamily
 from fastem.families._triangular import add_triangular, moment_positions, triangular_scratch, unpack
 from fastem.family import DegenerateError, Maximized, Prepared
 from fastem.simd import fill, fma, huge, lanes, load, minimum, splat, store, total, where_greater
@@ -15,6 +15,8 @@ from fastem.statistics import zeros
 from fastem.tiles import is_complete, n_points
 
 __all__ = ["LinearRegression"]
+
+_ROUNDINGS = 32  # of a variance, in sums of squares
 
 
 class LinearRegressionKernel(NamedTuple):
@@ -120,10 +122,13 @@ class LinearRegression(RegressionFamily):
     ----------
     fit_intercept : bool, default=True
         Whether there is an intercept.
-    reg_variance : float, default=1e-9
-        Added to the variances of the errors, relative to the variance of the response.
+    reg_variance : float, default=0
+        Added to the variances of the errors.
     bounds : array, optional
         Centre and range of the columns; set when data are met.
+    floor : float, optional
+        Least standard deviation of the errors of a component; default: that of the rounding of its
+        sums, which is 1e-7 of the spread of its responses.
 
     Examples
     --------
@@ -137,10 +142,18 @@ class LinearRegression(RegressionFamily):
 
     parameters = LinearRegressionParams
 
-    def __init__(self, fit_intercept: bool = True, reg_variance: float = 1e-9, bounds: Any = None):
+    def __init__(
+        self, fit_intercept: bool = True, reg_variance: float = 0.0, bounds: Any = None, floor: float | None = None
+    ):
         self.fit_intercept = fit_intercept
         self.reg_variance = reg_variance
         self.bounds = bounds
+        self.floor = floor
+
+    def _centres(self, params: LinearRegressionParams) -> np.ndarray:
+        """What moments are taken about (K, d): the middle of the columns, and where each line passes it."""
+        middle = Bounds(*self.bounds).centre[:-1]
+        return np.column_stack([np.tile(middle, (len(params.coefs), 1)), params.intercepts + params.coefs @ middle])
 
     # --- statistics ---------------------------------------------------------------------------
 
@@ -164,13 +177,13 @@ class LinearRegression(RegressionFamily):
         dtype: np.dtype[Any],
         missing: bool,
     ) -> Prepared:
-        k, d = len(params.coefs), params.coefs.shape[1] + 1
         constants = log_weights - 0.5 * LOG_2PI - 0.5 * np.log(params.variances)
         offset = float(constants.max())
-        intercepts = centred_intercepts(params, self.bounds) - Bounds(*self.bounds).centre[-1]
+        about_lines = self._centres(about)
+        intercepts = self._centres(params)[:, -1] - about_lines[:, -1]
         fields = (params.coefs, intercepts, constants - offset, params.variances**-0.5, log_weights - offset)
         kernel = LinearRegressionKernel(
-            *centres(self.bounds, k, d, dtype), *(np.ascontiguousarray(field, dtype) for field in fields)
+            *in_two_parts(about_lines, dtype), *(np.ascontiguousarray(field, dtype) for field in fields)
         )
         return Prepared(kernel, offset)
 
@@ -180,12 +193,13 @@ class LinearRegression(RegressionFamily):
         k, d = len(params.coefs), params.coefs.shape[1] + 1
         middle = (bounds.lows + bounds.highs)[:-1] / 2
         spread = np.diag((bounds.highs - bounds.lows)[:-1] ** 2 / 12)
+        lines = self._centres(params)
         first, second = np.empty((k, d)), np.empty((k, len(moment_positions(d)[0])))
         for i, (coefs, intercept, variance) in enumerate(zip(*params, strict=True)):
             slopes = np.vstack([np.eye(d - 1), coefs])
             covariance = slopes @ spread @ slopes.T
             covariance[-1, -1] += variance
-            shift = np.append(middle, intercept + coefs @ middle) - bounds.centre
+            shift = np.append(middle, intercept + coefs @ middle) - lines[i]
             first[i] = counts[i] * shift
             second[i] = counts[i] * (covariance + np.outer(shift, shift))[moment_positions(d)]
         return LinearRegressionStatistics(first, second, np.zeros(k))
@@ -194,7 +208,25 @@ class LinearRegression(RegressionFamily):
 
     def about(self, rows: np.ndarray, n_components: int) -> LinearRegressionParams:
         zero = np.zeros((n_components, rows.shape[1] - 1))
-        return LinearRegressionParams(zero, zero[:, 0] + 0.0, np.ones(n_components))
+        height = 0.0 if self.bounds is None else Bounds(*self.bounds).centre[-1]
+        return LinearRegressionParams(zero, np.full(n_components, height), np.ones(n_components))
+
+    def move(
+        self,
+        stats: LinearRegressionStatistics,
+        counts: np.ndarray,
+        about: LinearRegressionParams,
+        to: LinearRegressionParams,
+    ) -> LinearRegressionStatistics:
+        d = stats.first.shape[1]
+        cells = counts - stats.absent
+        rise = self._centres(to)[:, -1] - self._centres(about)[:, -1]
+        first, second = stats.first.copy(), unpack(stats.second, d).copy()
+        first[:, -1] -= cells * rise
+        second[:, -1, -1] -= rise * (stats.first[:, -1] + first[:, -1])
+        second[:, -1, :-1] -= rise[:, None] * stats.first[:, :-1]
+        second[:, :-1, -1] = second[:, -1, :-1]
+        return stats._replace(first=first, second=second[(slice(None), *moment_positions(d))])
 
     def maximize(
         self,
@@ -206,27 +238,57 @@ class LinearRegression(RegressionFamily):
     ) -> Maximized:
         d = stats.first.shape[1]
         cells = np.maximum(counts - stats.absent, 0)
-        unseen = cells <= 1e-12 * counts.sum()
-        moments = unpack(stats.second, d)
-        total = moments.sum(axis=0) / max(float(cells.sum()), 1e-300)
-        mean = stats.first.sum(axis=0)[-1] / max(float(cells.sum()), 1e-300)
-        floor = self.reg_variance * np.maximum(total[-1, -1] - mean**2, 0.0)
-        rows = []
+        unseen = dead | (cells <= 1e-12 * counts.sum())
+        moments, lines = unpack(stats.second, d), self._centres(about)
+        rows, least = [], np.zeros(len(counts))
         for k in range(len(counts)):
             old = LinearRegressionParams(*(field[k] for field in about))
-            rows.append(old if dead[k] or unseen[k] else self._solve(cells[k], stats.first[k], moments[k], old, held))
+            if unseen[k]:
+                rows.append(old)
+                continue
+            rows.append(self._solve(cells[k], stats.first[k], moments[k], lines[k], old, held))
+            mean = stats.first[k, -1] / cells[k]
+            spread = max(moments[k, -1, -1] / cells[k] - mean**2, 0.0)
+            least[k] = self._least(spread, mean + lines[k, -1])
         params = LinearRegressionParams(*(np.array(field) for field in zip(*rows, strict=True)))
-        variances = np.where(dead | unseen, params.variances, params.variances + floor)
+        found = params.variances + np.where(unseen, 0.0, self.reg_variance)
+        variances = np.maximum(found, least)
         self._require_errors(variances)
-        new = params._replace(variances=variances)
-        slack = 0.5 * float(np.sum(np.where(dead | unseen, 0.0, cells * (floor / variances) ** 2)))
-        return Maximized(self.keep(new, about, dead, held), slack)
+        new = self.keep(params._replace(variances=variances), about, dead, held)
+        return Maximized(new, self._slack(found, new.variances, about.variances, np.where(unseen, 0.0, cells)))
+
+    def _slack(self, found: np.ndarray, new: np.ndarray, old: np.ndarray, cells: np.ndarray) -> float:
+        """What `reg_variance`, and a floor that rose, may cost the log-likelihood; see `GaussianFamily`."""
+        u = self.reg_variance / new
+        added = np.where(u < 0.5, np.minimum(u**2, 0.2), 0.2) * (self.reg_variance > 0)
+        risen = np.where(new > found, np.log(np.maximum(new / old, 1.0)), 0.0)
+        return float(0.5 * np.sum(cells * (added + risen)))
+
+    def _least(self, spread: Any, height: Any) -> Any:
+        """Least variances of errors, by the variance of responses and their mean."""
+        if self.floor is not None:
+            return np.full(np.shape(spread), float(self.floor) ** 2)
+        eps = float(np.finfo(np.float64).eps)
+        return np.maximum(_ROUNDINGS * eps * spread, np.maximum(np.abs(height) * eps, 1e-140) ** 2)
+
+    def at_floor(self, params: LinearRegressionParams) -> np.ndarray:
+        k, p = params.coefs.shape
+        found = np.zeros((k, p + 1), bool)
+        spreads = Bounds(*self.bounds).spreads
+        explained = np.square(params.coefs) @ spreads[:-1] ** 2
+        found[:, -1] = params.variances <= 2 * self._least(explained, self._centres(params)[:, -1])
+        return found
 
     def _solve(
-        self, weight: float, first: np.ndarray, second: np.ndarray, old: LinearRegressionParams, held: frozenset[str]
+        self,
+        weight: float,
+        first: np.ndarray,
+        second: np.ndarray,
+        centre: np.ndarray,
+        old: LinearRegressionParams,
+        held: frozenset[str],
     ) -> LinearRegressionParams:
         """Weighted least squares from moments about the centre."""
-        centre = Bounds(*self.bounds).centre
         mean = first / weight
         if self.fit_intercept and "intercepts" not in held:
             covariance = second / weight - np.outer(mean, mean)
@@ -246,7 +308,7 @@ class LinearRegression(RegressionFamily):
         if len(bad):
             raise DegenerateError(
                 f"The regressions of components {', '.join(map(str, bad))} fit their rows without any error. "
-                "Use fewer components, or increase reg_variance."
+                "Use fewer components, or give a floor."
             )
 
     def displace(self, params: LinearRegressionParams, k: int, rng: np.random.RandomState) -> LinearRegressionParams:

@@ -17,6 +17,7 @@ from fastem.tiles import n_points
 
 __all__ = ["Weibull"]
 
+_FLAT = 1e-6  # a shape of almost 0
 _SPREAD = np.pi / np.sqrt(6)  # standard deviation of log x, times the shape
 # Of a logarithm; products with the shape cannot be told apart below it.
 _LOG_ROUNDINGS = 64
@@ -33,7 +34,7 @@ class WeibullKernel(NamedTuple):
 
 
 class WeibullStatistics(NamedTuple):
-    """Sums of r, r t, r e, r e t and r e t^2 where t = log (x / unit), e = (x / scale)^shape; (K, d, 5)."""
+    """Sums of r, r z, r e, r e z and r e z^2 where z = shape log (x / scale) and e = exp z; (K, d, 5)."""
 
     sums: np.ndarray
 
@@ -89,10 +90,10 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
                 z = minimum(fma(splat(params.shapes, k * d + j), t, zero - splat(params.offsets, k * d + j)), most)
                 e = r * exp(z)
                 s0 = s0 + r
-                s1 = fma(r, t, s1)
+                s1 = fma(r, z, s1)
                 s2 = s2 + e
-                s3 = fma(e, t, s3)
-                s4 = fma(e * t, t, s4)
+                s3 = fma(e, z, s3)
+                s4 = fma(e * z, z, s4)
             at = ((lane * resp.shape[0] + k) * d + j) * 5
             add_totals(stats.sums, at, (s0, s1, s2, s3))
             add_totals(stats.sums, at + 4, (s4,))
@@ -102,7 +103,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
     """Weibull distributions: ``(shape / scale) (x / scale)^(shape - 1) exp(-(x / scale)^shape)`` for x > 0.
 
     The M-step is one Newton step for (shape, shape log scale), in which the log-likelihood is
-    concave, cut so that it cannot lead down (generalized EM).
+    concave, cut so that it cannot lead down (generalized EM); starts repeat it.
 
     Parameters
     ----------
@@ -185,13 +186,9 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         return Prepared(WeibullKernel(*(np.ascontiguousarray(field, dtype) for field in fields)), offset)
 
     def about(self, rows: np.ndarray, n_components: int) -> WeibullParams:
-        """By the moments of log x: its standard deviation is pi / (sqrt(6) shape)."""
-        with np.errstate(divide="ignore"):
-            logs = np.nan_to_num(np.log(rows), neginf=0.0)
-        sds = logs.std(axis=0)
-        shapes = _SPREAD / np.where(sds > 0, sds, 1)
-        scales = np.exp(logs.mean(axis=0) + np.euler_gamma / shapes)
-        return WeibullParams(np.tile(shapes, (n_components, 1)), np.tile(scales, (n_components, 1)))
+        """Shapes of almost 0, under which the sums are moments of log x."""
+        units = self._units(rows.shape[1])
+        return WeibullParams(np.full((n_components, len(units)), _FLAT), np.tile(units, (n_components, 1)))
 
     def maximize(
         self,
@@ -201,57 +198,61 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         dead: np.ndarray,
         held: frozenset[str],
     ) -> Maximized:
-        n, t, e, et, ett = np.moveaxis(stats.sums, 2, 0)
+        n, z, e, ez, ezz = np.moveaxis(stats.sums, 2, 0)
         seen = n > 1e-12 * counts.sum()
-        n, e, ett = (np.where(seen, field, 1.0) for field in (n, e, ett))
+        n, e = np.where(seen, n, 1.0), np.where(seen, e, 1.0)
+        # derivatives by u and w of n log (1 + u) + sum r z' - exp z', z' = (1 + u) z - w
+        du, dw = n + z - ez, e - n
+        huu, huw, hww = n + ezz, -ez, e
+        if "scales" in held or "shapes" in held:
+            du, dw = du * ("shapes" not in held), dw * ("scales" not in held)
+            huw = np.zeros_like(huw)
         shapes, scales = about
-        units = self._units(shapes.shape[1])
-        logs = np.log(scales / units)
-        # derivatives by a = shape and b = shape log scale, of n log a + sum r (a t - b) - exp(a t - b)
-        da, db = n / shapes + t - et, e - n
-        haa, hab, hbb = n / shapes**2 + ett, -et, e
-        if "shapes" in held or "scales" in held:
-            da, db = da + logs * db * ("scales" in held), db * ("scales" not in held)
-            haa = haa + (2 * logs * hab + logs**2 * hbb) * ("scales" in held)
-            hab = np.zeros_like(hab)
-            da = da * ("shapes" not in held)
-        room = np.maximum(self._largest_shapes(scales) - shapes, 0.0)
+        room = np.maximum(self._largest_shapes(scales) / shapes - 1, 0.0)
         # at the largest shape only the scale moves
-        stuck = (room <= 1e-9 * shapes) & (da > 0)
-        da, hab = np.where(stuck, 0.0, da), np.where(stuck, 0.0, hab)
-        determinant = haa * hbb - hab**2
-        step_a = (hbb * da - hab * db) / determinant
-        step_b = logs * step_a if "scales" in held else (haa * db - hab * da) / determinant
-        size = self._cut(step_a, step_b, shapes)
-        size = np.where(step_a > 0, np.minimum(size, room / np.where(step_a > 0, step_a, 1.0)), size)
-        new_a = shapes + size * step_a
-        new_b = shapes * logs + size * step_b
-        new = WeibullParams(new_a, units * np.exp(new_b / new_a))
+        stuck = (room <= 1e-9) & (du > 0)
+        du, huw = np.where(stuck, 0.0, du), np.where(stuck, 0.0, huw)
+        determinant = huu * hww - huw**2
+        u, w = (hww * du - huw * dw) / determinant, (huu * dw - huw * du) / determinant
+        size = self._cut(u, w, about, e)
+        size = np.where(u > 0, np.minimum(size, room / np.where(u > 0, u, 1.0)), size)
+        new_shapes = shapes * (1 + size * u)
+        new = WeibullParams(new_shapes, scales * np.exp(size * w / new_shapes))
+        if np.all(shapes == _FLAT):
+            new = self._by_moments(z / n, ezz / n, scales)
         kept = WeibullParams(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
         return Maximized(self.keep(kept, about, dead, held))
 
-    def _cut(self, step_a: np.ndarray, step_b: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    def _by_moments(self, means: np.ndarray, squares: np.ndarray, scales: np.ndarray) -> WeibullParams:
+        """From moments of z by shapes of almost 0: the standard deviation of log x is pi / (sqrt(6) shape)."""
+        variances = (squares - means**2) / _FLAT**2
+        # what rounding leaves of the moments tells no narrower spread
+        least = np.maximum(1e-12 * squares / _FLAT**2, 1e-24)
+        shapes = _SPREAD / np.sqrt(np.maximum(variances, least))
+        shapes = np.minimum(shapes, self._largest_shapes(scales))
+        return WeibullParams(shapes, scales * np.exp(means / _FLAT + np.euler_gamma / shapes))
+
+    def _cut(self, u: np.ndarray, w: np.ndarray, about: WeibullParams, e: np.ndarray) -> np.ndarray:
         """How much of a Newton step cannot lead down.
 
         Along it the second derivative grows at most like exp(s R), R the largest change of z or
         2.78 times the relative change of the shape, so ``log(1 + R) / R`` of it goes up (Sun and
-        Tran-Dinh 2019, Generalized self-concordant functions, theorem 2).
+        Tran-Dinh 2019, Generalized self-concordant functions, theorem 2). Only the z of rows that
+        have a share in the sums count: exp z is nothing below -40, and above no row has any
+        responsibility by which it goes into the sum of exp z, but what was given.
         """
-        low, high = np.asarray(self.log_range) - np.log(self._units(shapes.shape[1]))
-        of_z = np.maximum(np.abs(step_a * low - step_b), np.abs(step_a * high - step_b))
-        relative = np.abs(step_a) / shapes
-        r = np.maximum(np.maximum(of_z, 2.78 * relative), 1e-12)
-        return np.minimum(np.log1p(r) / r, 0.5 / np.maximum(relative, 1e-12))
+        middle = np.log(about.scales)
+        low, high = about.shapes * (np.asarray(self.log_range)[:, None] - middle)
+        low, high = np.maximum(low, -40.0), np.minimum(high, 7.0 + np.log(np.maximum(e, 1.0)))
+        of_z = np.maximum(np.abs(u * low - w), np.abs(u * high - w))
+        r = np.maximum(np.maximum(of_z, 2.78 * np.abs(u)), 1e-12)
+        return np.minimum(np.log1p(r) / r, 0.5 / np.maximum(np.abs(u), 1e-12))
 
     def expected(self, params: WeibullParams, counts: np.ndarray) -> WeibullStatistics:
         """With ``e`` exponential: E log e = -g, E e log e = 1 - g, E e log^2 e = pi^2 / 6 + g^2 - 2 g."""
-        shapes, scales = params
-        g, logs = np.euler_gamma, np.log(scales / self._units(scales.shape[1]))
-        t = logs - g / shapes
-        et = logs + (1 - g) / shapes
-        ett = logs**2 + 2 * logs * (1 - g) / shapes + (np.pi**2 / 6 + g**2 - 2 * g) / shapes**2
-        ones = np.ones_like(t)
-        return WeibullStatistics(counts[:, None, None] * np.stack([ones, t, ones, et, ett], axis=2))
+        g = np.euler_gamma
+        moments = np.array([1, -g, 1, 1 - g, np.pi**2 / 6 + g**2 - 2 * g])
+        return WeibullStatistics(counts[:, None, None] * np.broadcast_to(moments, (*params.shapes.shape, 5)))
 
     def displace(self, params: WeibullParams, k: int, rng: np.random.RandomState) -> WeibullParams:
         scales = params.scales.copy()
