@@ -37,7 +37,10 @@ _GLANCE = 1000
 
 # Relative fall of the objective that rounding explains, and change that is nothing but rounding.
 _ROUNDING = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
-_NOISE = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-7}
+_NOISE = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-6}
+
+# Iterations between two looks for a saddle point that a fit creeps away from.
+_CREEPING = 5
 
 # Weights whose mean is between these powers of two are summed as they are.
 _PLAIN_UNITS = 30
@@ -343,13 +346,14 @@ def run(
         stops = [callback(told) for callback in callbacks]
         if any(stops):
             fit.reason = StopReason.CALLBACK
-        elif len(policy.deaths) == deaths and has_converged(fit, tol, reach, shape.dtype):
-            onward = None if escape is None else escape(fit)
-            if onward is None:
-                fit.reason = StopReason.CONVERGED
-            else:
+        elif len(policy.deaths) == deaths and abs(fit.changes[-1]) < tol:
+            is_over = has_converged(fit, tol, reach, shape.dtype)
+            onward = escape(fit) if escape is not None and (is_over or _creeps(fit)) else None
+            if onward is not None:
                 fit.params, fit.slack = onward, np.inf
                 fit.saddles.append(len(fit.objectives))
+            elif is_over:
+                fit.reason = StopReason.CONVERGED
         if keep is not None:
             keep()
     data.pace.after_launch = None
@@ -361,6 +365,11 @@ def has_converged(fit: Fit, tol: float, reach: float, dtype: np.dtype[Any]) -> b
     if not abs(fit.changes[-1]) < tol:
         return False
     return reach == np.inf or projected_gain(fit, dtype) <= reach
+
+
+def _creeps(fit: Fit) -> bool:
+    """Whether it is time to look for a saddle point: small changes that grow lead away from one, but slowly."""
+    return len(fit.changes) % _CREEPING == 0 and fit.changes[-1] >= fit.changes[-2]
 
 
 def projected_gain(fit: Fit, dtype: np.dtype[Any]) -> float:

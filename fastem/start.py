@@ -281,14 +281,14 @@ def from_responsibilities(
     """
     about = model.about(data.source.take(data.sample_rows(1000)))
     about = override(about) if model.held else about
-    for _ in range(_STEPS if model.family.takes_steps else 1):
+    for step in range(_STEPS if model.family.takes_steps else 1):
         stats = data.accumulate(model, about, about, shape, resp)
         centre = model.recentre(stats, about, shape)
         if centre is not None:
             about = centre
             stats = data.accumulate(model, about, about, shape, resp)
         before, about = about, model.maximize(stats, about, policy).params
-        if _is_near(about.components, before.components):
+        if step and _is_near(about.components, before.components):
             break
     return override(about)
 
@@ -298,7 +298,7 @@ def _is_near(params: Any, before: Any) -> bool:
     if isinstance(params, tuple):
         return all(_is_near(a, b) for a, b in zip(params, before, strict=True))
     scale = np.maximum(np.abs(params).max(initial=0), np.abs(before).max(initial=0))
-    return bool(np.all(np.abs(params - before) <= 1e-8 * scale))
+    return bool(np.isfinite(scale) and np.all(np.abs(params - before) <= 1e-8 * scale))
 
 
 def screen(

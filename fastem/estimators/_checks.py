@@ -37,7 +37,7 @@ def check_weights(sample_weight: Any, n_rows: int, n_components: int = 1) -> np.
     if (weights < 0).any():
         row = int(np.argmax(weights < 0))
         raise ValueError(f"sample_weight must not be negative, but is {weights[row]} in row {row}.")
-    if not weights.sum() > 0:
+    if not (weights > 0).any():
         raise ValueError("sample_weight is zero for all rows: there is nothing to fit.")
     if np.count_nonzero(weights) < n_components:
         raise ValueError(

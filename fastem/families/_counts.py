@@ -16,11 +16,11 @@ from scipy.special import polygamma
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._lookup import LookupStatistics, in_blocks
-from fastem.families._side_by_side import n_padded, side_by_side, turn_block
+from fastem.families._side_by_side import n_padded, side_by_side, turn_back, turn_block
 from fastem.families._special import log_minus_psi, log_rising
 from fastem.family import Prepared
 from fastem.memory import aligned_zeros
-from fastem.simd import BLOCK, add_wide, lanes, load, load_block, splat_block, store, transpose
+from fastem.simd import BLOCK, add_wide, load_block, splat_block, store
 from fastem.tiles import n_points
 
 __all__ = ["DRAWS", "CountTable", "Counts", "Rising", "count_table", "counts_up_to", "rises", "rising"]
@@ -107,13 +107,11 @@ def _divide(scratch, n_lookups, m):  # type: ignore[no-untyped-def]
 
 @implements(log_density, CountKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    w = lanes(tile)
     m = n_points(tile)
-    n_components = out.shape[0]
     n_lookups = params.firsts.shape[0]
     turned, places, weights = _divide(scratch, n_lookups, m)
     _find_rows(tile, params, places, weights)
-    for c in range(0, n_components, BLOCK):
+    for c in range(0, out.shape[0], BLOCK):
         at = c * params.table.shape[1]
         for b in range(m):
             s = load_block(params.log_weights, c)
@@ -126,11 +124,7 @@ def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
                         share = splat_block(weights, (g * m + b) * NODES + j)
                         s = s + share * load_block(params.table, at - 1 - place + j * BLOCK)
             store(turned, b * BLOCK, s)
-        for b in range(0, m, BLOCK):
-            transpose(turned, b * BLOCK, BLOCK, turned, BLOCK * m + b, m)
-        for k in range(min(BLOCK, n_components - c)):
-            for b in range(0, m, w):
-                store(out, (c + k) * m + b, load(turned, (BLOCK + k) * m + b))
+        turn_back(turned, c, out)
 
 
 @implements(add_statistics, CountKernel)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.families._side_by_side import n_padded, side_by_side, turn_block
+from fastem.families._side_by_side import n_padded, side_by_side, turn_back, turn_block
 from fastem.family import Prepared
 from fastem.memory import aligned_zeros
 from fastem.simd import (
@@ -28,7 +28,6 @@ from fastem.simd import (
     splat,
     store,
     store_places,
-    transpose,
     where_greater,
 )
 from fastem.tiles import n_points
@@ -86,13 +85,11 @@ def _find_places(tile, params, places):  # type: ignore[no-untyped-def]
 
 @implements(log_density, LookupKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    w = lanes(tile)
     m = n_points(tile)
-    n_components = out.shape[0]
     n_lookups = params.firsts.shape[0]
     places = scratch[2 * BLOCK * m :].view(np.int64)
     _find_places(tile, params, places)
-    for c in range(0, n_components, BLOCK):
+    for c in range(0, out.shape[0], BLOCK):
         at = c * params.table.shape[1]
         for b in range(m):
             s = load_block(params.log_weights, c)
@@ -100,11 +97,7 @@ def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
                 # unsigned indices need no look at whether they count from the end
                 s = s + load_block(params.table, at + places[np.uintp(g * m + b)])
             store(scratch, b * BLOCK, s)
-        for b in range(0, m, BLOCK):
-            transpose(scratch, b * BLOCK, BLOCK, scratch, BLOCK * m + b, m)
-        for k in range(min(BLOCK, n_components - c)):
-            for b in range(0, m, w):
-                store(out, (c + k) * m + b, load(scratch, (BLOCK + k) * m + b))
+        turn_back(scratch, c, out)
 
 
 @implements(add_statistics, LookupKernel)

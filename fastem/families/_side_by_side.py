@@ -9,7 +9,7 @@ from numba.extending import overload
 from fastem.memory import aligned_zeros
 from fastem.simd import BLOCK, fill, lanes, load, load_block, store, transpose
 
-__all__ = ["centred_block", "n_padded", "side_by_side", "turn_block"]
+__all__ = ["centred_block", "n_padded", "side_by_side", "turn_back", "turn_block"]
 
 
 def n_padded(n_components: int) -> int:
@@ -41,6 +41,17 @@ def turn_block(resp, first, turned):  # type: ignore[no-untyped-def]
             store(turned, (BLOCK + k) * m + b, r)
     for b in range(0, m, BLOCK):
         transpose(turned, BLOCK * m + b, m, turned, b * BLOCK, BLOCK)
+
+
+@njit(error_model="numpy")
+def turn_back(turned, first, out):  # type: ignore[no-untyped-def]
+    """Numbers (m, BLOCK) of a block of components from `first` on into their rows of `out` (K, m)."""
+    m = out.shape[1]
+    for b in range(0, m, BLOCK):
+        transpose(turned, b * BLOCK, BLOCK, turned, BLOCK * m + b, m)
+    for k in range(min(BLOCK, out.shape[0] - first)):
+        for b in range(0, m, lanes(out)):
+            store(out, (first + k) * m + b, load(turned, (BLOCK + k) * m + b))
 
 
 def centred_block(x: np.ndarray, means: np.ndarray, low: np.ndarray, index: int) -> np.ndarray:

@@ -184,7 +184,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
 def _log_ways(alpha: np.ndarray, x: np.ndarray) -> np.ndarray:
     """``log (alpha (alpha + 1) ... (alpha + x - 1) / x!)``, of sums of positive numbers: nothing cancels."""
-    safe = np.maximum(x, 1e-300)
+    safe = np.maximum(x, 1.0)
     logs = safe * np.log1p(alpha / safe) + alpha * np.log1p(safe / alpha)
     logs = logs + 0.5 * (np.log(alpha / (safe + alpha)) - np.log(2 * np.pi * safe))
     return np.where(x > 0, logs + stirling(safe + alpha) - stirling(alpha) - stirling(safe), 0.0)

@@ -170,7 +170,7 @@ def _log_probabilities(x: np.ndarray, means: np.ndarray, sizes: np.ndarray) -> n
     Loader 2000, Fast and accurate computation of binomial probabilities.
     """
     totals = x + sizes
-    safe = np.maximum(x, 1e-300)
+    safe = np.maximum(x, 1.0)
     expected = np.maximum(totals * means / (means + sizes), 1e-300)
     logs = 0.5 * (np.log(sizes / totals) - np.log(2 * np.pi * safe)) + stirling(totals) - stirling(sizes)
     logs = logs - stirling(safe) - deviance(x, expected) - deviance(sizes, totals * (sizes / (means + sizes)))

@@ -1,0 +1,57 @@
+"""Functions whose usual formulas cancel, against mpmath."""
+
+import mpmath
+import numpy as np
+import pytest
+from numba import njit
+
+from fastem.elementary import log_gap
+from fastem.families._special import deviance, gap, log_minus_psi, log_rising, stirling
+from fastem.simd import lanes, load, store
+
+SIZES = (1e-8, 1e-3, 0.5, 1.0, 3.3, 15.9, 16.1, 100.0, 1e5, 1e9, 1e13)
+
+
+@pytest.fixture(autouse=True)
+def many_digits():
+    with mpmath.workdps(60):
+        yield
+
+
+def _assert_near(value, truth):
+    error = abs(mpmath.mpf(float(value)) - truth)
+    assert error < 1e-14 or error < 1e-13 * abs(truth)
+
+
+@pytest.mark.parametrize("x", SIZES)
+def test_functions_of_one_number(x):
+    big = mpmath.mpf(x)
+    formula = (big - 0.5) * mpmath.log(big) - big + mpmath.log(2 * mpmath.pi) / 2
+    _assert_near(stirling(x), mpmath.loggamma(big) - formula)
+    _assert_near(log_minus_psi(x), mpmath.log(big) - mpmath.digamma(big))
+    for h in (0.0, 0.5, 1.0, 3.0, 100.0, 1e6, 1e9):
+        _assert_near(log_rising(x, h), mpmath.loggamma(big + h) - mpmath.loggamma(big))
+    for r in (0, 1e-12, 1e-6, 1e-3, 0.1, 0.3, 5, 1e3):
+        mean = x * (1 + r)
+        _assert_near(deviance(x, mean), big * mpmath.log(big / mpmath.mpf(mean)) - big + mpmath.mpf(mean))
+
+
+@pytest.mark.parametrize("u", [-0.999999, -0.5, -0.31, -0.29, -1e-9, 1e-12, 1e-5, 0.2, 0.31, 5.0, 1e6])
+def test_gap(u):
+    _assert_near(gap(u), mpmath.mpf(u) - mpmath.log(1 + mpmath.mpf(u)))
+
+
+@njit
+def _each(x, out):
+    for i in range(0, len(x), lanes(x)):
+        store(out, i, log_gap(load(x, i)))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 4e-15), (np.float32, 2e-6)])
+def test_the_gap_of_vectors_has_all_digits_near_1(dtype, tolerance):
+    near = 1 + np.array([-0.3, -1e-3, -1e-6, 0, 1e-6, 1e-3, 0.3, 0.4])
+    x = np.tile(np.concatenate([near, np.geomspace(1e-30, 1e30, 24)]), 8).astype(dtype)
+    out = np.empty_like(x)
+    _each(x, out)
+    truth = np.array([float(mpmath.mpf(float(v)) - 1 - mpmath.log(mpmath.mpf(float(v)))) for v in x])
+    np.testing.assert_allclose(out, truth, rtol=tolerance)
