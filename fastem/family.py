@@ -114,12 +114,27 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        if inspect.isabstract(cls) or cls.__name__.startswith("_"):
+        if inspect.isabstract(cls):
+            return
+        cls._require_survey()
+        if cls.__name__.startswith("_"):
             return
         other = REGISTRY.setdefault(cls.__name__, cls)
         if other.__module__ != cls.__module__:
             raise TypeError(f"There is a family {cls.__name__} already, in {other.__module__}: choose another name.")
         REGISTRY[cls.__name__] = cls
+
+    @classmethod
+    def _require_survey(cls) -> None:
+        """Raise TypeError if the class has methods for a look at the rows that it does not ask for."""
+        if inspect.getattr_static(cls, "is_surveyed"):  # a property counts as well
+            return
+        unasked = [name for name in ("base", "check", "reach") if getattr(cls, name) is not getattr(Family, name)]
+        if unasked:
+            raise TypeError(
+                f"{cls.__name__} defines {' and '.join(unasked)}, but nobody would call it: set is_surveyed = True, "
+                "so that the rows are looked at before a fit."
+            )
 
     # --- data -------------------------------------------------------------------------------------
 

@@ -200,9 +200,21 @@ def test_noise_takes_what_belongs_nowhere():
     )
     np.testing.assert_allclose(fit.score_samples(X), np.log(density + fit.weights_[-1] / box), rtol=1e-9)
     drawn, of = fit.sample(2000)
-    assert drawn[of == 2].min() >= X.min() and drawn.shape == (2000, 2)
+    assert drawn[of == -1].min() >= X.min() and drawn.shape == (2000, 2)
     given = Mixture(Gaussian(), 2, noise=1 / box, random_state=0).fit(X)
     np.testing.assert_allclose(given.means_, fit.means_, rtol=1e-6)
+
+
+def test_draws_of_noise_have_the_label_of_noise():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(900, 2)), rng.uniform(-50, 50, (300, 2))])
+    fit = Mixture(Gaussian("diag"), 1, noise=True, random_state=0).fit(X)
+    rows, labels = fit.sample(2000)
+    assert set(labels) == set(fit.predict(X)) == {0, -1}
+    # draws of noise fill the box, of which the Gaussian takes next to nothing
+    far = np.abs(rows).max(axis=1) > 10
+    assert set(labels[far]) == {-1}
+    assert np.mean(labels == -1) == pytest.approx(fit.weights_[-1], abs=0.05)
 
 
 def test_noise_with_missing_cells_and_files(tmp_path):
