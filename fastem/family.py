@@ -232,8 +232,13 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         sums may become NaN too.
         """
 
-    def recentre(self, stats: Stats, counts: np.ndarray, about: Params, dtype: np.dtype[Any]) -> Params | None:
-        """A better reference point for the moments, where so far away from `about` they lost accuracy."""
+    def recentre(
+        self, stats: Stats, counts: np.ndarray, about: Params, dtype: np.dtype[Any], held: frozenset[str]
+    ) -> Params | None:
+        """A better reference point for the moments, where so far away from `about` they lost accuracy.
+
+        It takes the place of `about` in the M-step, so parameters whose names are `held` stay in it.
+        """
         return None
 
     def move(self, stats: Stats, counts: np.ndarray, about: Params, to: Params) -> Stats:

@@ -671,3 +671,21 @@ def test_draws_from_fixed_densities():
     np.testing.assert_allclose(rows.mean(axis=0), X.mean(axis=0), atol=0.2)
     with pytest.raises(TypeError, match="Component 2 has no method to draw"):
         FixedMixture(components, random_state=0).fit(X + 50).sample(9)
+
+
+@pytest.mark.parametrize("other", [LogNormal(), Gaussian("full")], ids=["log_normal", "gaussian"])
+def test_what_is_held_in_a_part_leaves_the_centres_of_the_others(other):
+    """Far from 0 the variance of a column is right only about a centre that moves to it."""
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([1e9 + rng.normal(size=2000), rng.lognormal(size=2000)])
+    name, family = ("log_means", other) if isinstance(other, LogNormal) else ("means", other)
+    start = {"0": {"means": [[0.0]], "covariances": [[1e6]], "precisions_cholesky": [[1e-3]]}}
+    start["1"] = {"means": [[0.5]], "covariances": [[[1.0]]], "precisions_cholesky": [[[1.0]]]}
+    if name == "log_means":
+        start["1"] = {"log_means": [[0.5]], "log_sds": [[1.0]]}
+    fit = Mixture(
+        Product({0: Gaussian("diag"), 1: family}), 1, params_init={"parts": start}, weights_init=[1.0],
+        frozen={f"1.{name}"}, max_iter=20,
+    ).fit(rows)  # fmt: skip
+    assert fit.parts_["0"]["covariances"][0, 0] == pytest.approx(np.var(rows[:, 0]), rel=1e-6)
+    assert fit.parts_["1"][name][0, 0] == pytest.approx(0.5, abs=1e-12)

@@ -252,8 +252,10 @@ class GaussianFamily(Family[GaussianParams, Any]):
         return Prepared(kernel, offset)
 
     def recentre(
-        self, stats: Any, counts: np.ndarray, about: GaussianParams, dtype: np.dtype[Any]
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dtype: np.dtype[Any], held: frozenset[str]
     ) -> GaussianParams | None:
+        if "means" in held:
+            return None
         moments = self._moments(stats, counts, about, frozenset())
         covariances = self._covariances(stats.second, moments)
         variances = self.variances(covariances, moments.means.shape[1])

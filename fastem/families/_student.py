@@ -259,9 +259,14 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         return Prepared(self._kernel(kernel, params, tuple(t.astype(dtype) for t in (*tables, inverse))), offset)
 
     def recentre(
-        self, stats: StudentStatistics, counts: np.ndarray, about: StudentParams, dtype: np.dtype[Any]
+        self,
+        stats: StudentStatistics,
+        counts: np.ndarray,
+        about: StudentParams,
+        dtype: np.dtype[Any],
+        held: frozenset[str],
     ) -> StudentParams | None:
-        centre = self._gaussians.recentre(stats, stats.scales, self._as_gaussians(about), dtype)
+        centre = self._gaussians.recentre(stats, stats.scales, self._as_gaussians(about), dtype, held)
         return None if centre is None else about._replace(means=centre.means)
 
     def move(self, stats: StudentStatistics, counts: np.ndarray, about: StudentParams, to: StudentParams) -> Any:

@@ -145,9 +145,14 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         return Prepared(kind(*prepared.params, inverse_units), prepared.offset)
 
     def recentre(
-        self, stats: IndependentStatistics, counts: np.ndarray, about: LogNormalParams, dtype: np.dtype[Any]
+        self,
+        stats: IndependentStatistics,
+        counts: np.ndarray,
+        about: LogNormalParams,
+        dtype: np.dtype[Any],
+        held: frozenset[str],
     ) -> LogNormalParams | None:
-        centre = self._gaussians.recentre(stats, counts, self._as_gaussians(about), dtype)
+        centre = self._gaussians.recentre(stats, counts, self._as_gaussians(about), dtype, _of_gaussians(held))
         return None if centre is None else about._replace(log_means=centre.means)
 
     def move(
@@ -169,9 +174,7 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         dead: np.ndarray,
         held: frozenset[str],
     ) -> Maximized:
-        names = {"log_means": "means", "log_sds": "covariances"}
-        of_gaussians = frozenset(names[name] for name in held & names.keys())
-        result = self._gaussians.maximize(stats, counts, self._as_gaussians(about), dead, of_gaussians)
+        result = self._gaussians.maximize(stats, counts, self._as_gaussians(about), dead, _of_gaussians(held))
         return Maximized(LogNormalParams(result.params.means, np.sqrt(result.params.covariances)), result.slack)
 
     def expected(self, params: LogNormalParams, counts: np.ndarray) -> Any:
@@ -205,3 +208,9 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
 
     def means(self, params: LogNormalParams) -> np.ndarray:
         return self._units(params.log_means.shape[1]) * np.exp(params.log_means + params.log_sds**2 / 2)
+
+
+def _of_gaussians(held: frozenset[str]) -> frozenset[str]:
+    """Names that are held, as Gaussians call them."""
+    names = {"log_means": "means", "log_sds": "covariances"}
+    return frozenset(names[name] for name in held & names.keys())

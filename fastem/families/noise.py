@@ -120,8 +120,8 @@ class Noise(Family[Any, Any]):
     def kernel_statistics(self, stats: Any) -> Any:
         return self.family.kernel_statistics(stats)
 
-    def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any]) -> Any:
-        return self.family.recentre(stats, counts[:-1], about, dtype)
+    def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any], held: frozenset[str]) -> Any:
+        return self.family.recentre(stats, counts[:-1], about, dtype, held)
 
     def move(self, stats: Any, counts: np.ndarray, about: Any, to: Any) -> Any:
         return self.family.move(stats, counts[:-1], about, to)

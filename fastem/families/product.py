@@ -282,11 +282,16 @@ class Product(Family[ProductParams, ProductStatistics]):
         return ProductSums(table([describe(sums) for sums in stats.parts]))
 
     def recentre(
-        self, stats: ProductStatistics, counts: np.ndarray, about: ProductParams, dtype: np.dtype[Any]
+        self,
+        stats: ProductStatistics,
+        counts: np.ndarray,
+        about: ProductParams,
+        dtype: np.dtype[Any],
+        held: frozenset[str],
     ) -> ProductParams | None:
+        each = zip(self._names(), self.parts.values(), stats.parts, about.parts, strict=True)
         found = [
-            part.recentre(sums, counts, mine, dtype)
-            for part, sums, mine in zip(self.parts.values(), stats.parts, about.parts, strict=True)
+            part.recentre(sums, counts, mine, dtype, _held_in(name, part, held)) for name, part, sums, mine in each
         ]
         if all(centre is None for centre in found):
             return None
