@@ -13,6 +13,7 @@ from fastem.families import GAUSSIANS as FAMILIES
 from fastem.families._gaussian import GaussianFamily, GaussianParams
 from fastem.latent.labels import MixtureModel, MixtureParams
 from fastem.start import SKLEARN_METHODS
+from fastem.statistics import as_kernels_read
 
 __all__ = ["GaussianMixture"]
 
@@ -210,10 +211,7 @@ default='kmeans'
         shape = self._family().covariance_shape(k, d)
         if [np.shape(field) for field in components] != [(k, d), shape, shape]:
             raise ValueError("The fitted parameters do not have the shapes of covariance_type: fit again.")
-        return MixtureParams(
-            np.asarray(self.weights_, dtype=np.float64),
-            GaussianParams(*(np.asarray(field, dtype=np.float64) for field in components)),
-        )
+        return as_kernels_read(MixtureParams(self.weights_, components))
 
     def _check_loaded(self) -> None:
         """Raise ValueError unless parameters and attributes are what a fit could have left."""
@@ -268,11 +266,14 @@ default='kmeans'
         return self.weights_init is None or self.means_init is None or self.precisions_init is None
 
     def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
-        weights = params.weights if self.weights_init is None else _as_float(self.weights_init)  # type: ignore[union-attr]
-        means = params.components.means if self.means_init is None else _as_float(self.means_init)  # type: ignore[union-attr]
+        weights = params.weights if self.weights_init is None else np.array(self.weights_init)  # type: ignore[union-attr]
+        means = params.components.means if self.means_init is None else np.array(self.means_init)  # type: ignore[union-attr]
         if self.precisions_init is None:
-            return MixtureParams(weights, params.components._replace(means=means))  # type: ignore[union-attr]
-        return MixtureParams(weights, GaussianParams(means, *self._family().invert(_as_float(self.precisions_init))))
+            components = params.components._replace(means=means)  # type: ignore[union-attr]
+        else:
+            precisions = np.array(self.precisions_init, dtype=np.float64, order="C")
+            components = GaussianParams(means, *self._family().invert(precisions))
+        return as_kernels_read(MixtureParams(weights, components))
 
     def _check_start(self, model: MixtureModel, n_features: int) -> None:
         k = self.n_components
@@ -289,10 +290,6 @@ default='kmeans'
             wanted = self._family().covariance_shape(k, n_features)
             precisions = _check_shape(self.precisions_init, wanted, "precisions_init")
             _check_positive(precisions, self.covariance_type)
-
-
-def _as_float(values: Any) -> np.ndarray:
-    return np.array(values, dtype=np.float64)
 
 
 def _check_shape(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

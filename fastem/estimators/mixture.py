@@ -17,6 +17,7 @@ from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
 from fastem.sources import FrameSource, ResponseSource, open_source
+from fastem.statistics import as_kernels_read
 
 __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
 
@@ -266,7 +267,7 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
 
     def _fitted(self) -> MixtureParams:
         values = {name: getattr(self, f"{name}_") for name in self.family_.attribute_names()}
-        return MixtureParams(np.asarray(self.weights_, dtype=np.float64), self.family_.from_attributes(values))
+        return as_kernels_read(MixtureParams(self.weights_, self.family_.from_attributes(values)))
 
     def _count_parameters(self, model: MixtureModel, n_features: int) -> int:
         count = super()._count_parameters(model, n_features)
@@ -290,11 +291,11 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         return self.weights_init is None or not self.family.is_given_by(given) or self.noise is not False
 
     def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
-        weights = params.weights if self.weights_init is None else np.array(self.weights_init, dtype=np.float64)  # type: ignore[union-attr]
+        weights = params.weights if self.weights_init is None else np.array(self.weights_init)  # type: ignore[union-attr]
         components = model.family.with_values(
             None if params is None else params.components, dict(self.params_init or {})
         )
-        return MixtureParams(weights, components)
+        return as_kernels_read(MixtureParams(weights, components))
 
     def _check_start(self, model: MixtureModel, n_features: int) -> None:
         if self.weights_init is not None:
