@@ -96,6 +96,8 @@ default='kmeans'
         The same for each iteration.
     log_likelihood_ : float
         Log-likelihood of the data under the returned parameters, weighted.
+    total_weight_ : float
+        Weight of all rows: their number, unless they have weights.
     history_ : dict of ndarray
         ``objective``, ``change`` and ``seconds`` of each iteration of the best run.
     deaths_ : list of int

@@ -84,8 +84,8 @@ default='kmeans'
         The family with what it took over from the data.
     rates_, probabilities_, ... : ndarray
         The family's parameters, by their names.
-    converged_, stop_reason_, n_iter_, lower_bound_, lower_bounds_, log_likelihood_, history_, \
-deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
+    converged_, stop_reason_, n_iter_, lower_bound_, lower_bounds_, log_likelihood_, total_weight_, \
+history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         As in `fastem.GaussianMixture`. With a prior, the bounds count its log density too.
     n_columns_ : int
         Columns of a row, with the response if there is one.
