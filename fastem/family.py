@@ -296,11 +296,24 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Free parameters of all components together."""
 
+    def check_bound(self, n_features: int) -> None:
+        """Raise ValueError unless all settings, also those learnt from the data, are sound for so many columns.
+
+        They come from a file then, and kernels, indices and sizes of arrays will trust them. By default
+        none may be NaN.
+        """
+        for name, value in self.get_params(deep=False).items():
+            if _has_nan(value):
+                raise ValueError(f"{name} is not a number.")
+
+    def parameter_shapes(self, n_components: int, n_features: int) -> tuple[tuple[int, ...], ...]:
+        """Shape of each parameter; families whose parameters can be large tell it without making any."""
+        return tuple(np.shape(value) for value in self.about(np.zeros((2, n_features)), n_components))
+
     def check_params(self, params: Params, n_components: int, n_features: int) -> None:
         """Raise ValueError unless `params` are sound; they come from users and from files."""
-        like = self.about(np.zeros((2, n_features)), n_components)
-        for name, value in params._asdict().items():  # type: ignore[attr-defined]  # a NamedTuple
-            wanted = np.shape(getattr(like, name))
+        shapes = self.parameter_shapes(n_components, n_features)
+        for (name, value), wanted in zip(params._asdict().items(), shapes, strict=True):  # type: ignore[attr-defined]
             if np.shape(value) != wanted:
                 raise ValueError(
                     f"The parameter {name!r} should have the shape of {wanted}, but got {np.shape(value)}."
@@ -388,3 +401,11 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
 
 def _bytes(values: Any) -> int:
     return sum(map(_bytes, values)) if isinstance(values, tuple) else int(values.nbytes)
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
+    return isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f" and bool(np.isnan(value).any())

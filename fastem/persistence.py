@@ -11,6 +11,12 @@ from fastem.container import ModelFileError, read, require, write
 __all__ = ["ModelFileError", "load", "save"]
 
 
+# What values of no sense may raise where they are taken for others.
+_UNSOUND = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
+
 def registry() -> dict[str, type]:
     """The classes that files may name."""
     from fastem.estimators import mixture
@@ -79,7 +85,9 @@ def _is_structured(value: Any) -> bool:
     if isinstance(value, dict):
         return any(isinstance(item, dict) or _is_structured(item) for item in value.values())
     if isinstance(value, list):
-        inner = (isinstance(item, np.ndarray | dict) or isinstance(item, list) and _is_structured(item) for item in value)
+        inner = (
+            isinstance(item, np.ndarray | dict) or (isinstance(item, list) and _is_structured(item)) for item in value
+        )
         return any(inner) or _is_ragged(value)
     return isinstance(value, tuple) or type(value) in settings_registry().values() or isinstance(value, set | frozenset)
 
@@ -177,8 +185,8 @@ def load(path: str | os.PathLike[str]) -> Any:
             setattr(model, name, value)
         with np.errstate(all="ignore"):
             model._check_loaded()
-    except (TypeError, ValueError, AttributeError, KeyError, np.linalg.LinAlgError) as error:
-        raise ModelFileError(f"{path} is not a sound model: {error}") from error
+    except _UNSOUND as error:
+        raise ModelFileError(f"{path} is not a sound model: {error or type(error).__name__}") from error
     return model
 
 

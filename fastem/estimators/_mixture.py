@@ -464,7 +464,11 @@ class BaseMixture(FittedMixture):
         self.at_floor_ = list(zip(components, _whole_numbers("at_floor_", pairs[:, 1], n_columns), strict=True))
         if hasattr(self, "feature_names_in_"):
             names = self.__dict__["feature_names_in_"]
-            if len(names) != self.n_features_in_ or not all(isinstance(name, str) for name in names):
+            if (
+                not isinstance(names, list)
+                or len(names) != self.n_features_in_
+                or not all(isinstance(name, str) for name in names)
+            ):
                 raise ValueError("feature_names_in_ are not the names of the features.")
             self.__dict__["feature_names_in_"] = np.array(names, dtype="O")
 

@@ -1,6 +1,6 @@
 """Gaussian mixtures: scikit-learn's interface on fastem's engine."""
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -226,7 +226,8 @@ default='kmeans'
         }  # fmt: skip
         for name, shape in shapes.items():
             _check_shape(getattr(self, name), shape, name)
-        if self.n_features_in_ != d or d == 0:
+        check_number("n_features_in_", self.n_features_in_, Integral, 1)
+        if self.n_features_in_ != d:
             raise ValueError(f"n_features_in_ is {self.n_features_in_!r} with {d} columns of means_.")
         if (self.weights_ < 0).any() or not np.isclose(self.weights_.sum(), 1, rtol=0, atol=1e-8):
             raise ValueError("weights_ do not sum to 1.")

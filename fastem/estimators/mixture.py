@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "Stud
 _SAMPLE_ROWS = 10_000
 # What a converged fit may still gain, in units of tol.
 _REACH = 10
+# Numbers that are no burden.
+_FEW = 2**20
 
 
 class Mixture(BaseMixture):
@@ -279,10 +281,37 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
     def _check_loaded(self) -> None:
         """Raise ValueError unless parameters and attributes are what a fit could have left."""
         self._check_parameters()
+        self._check_weights(np.asarray(self.weights_, dtype=np.float64))
+        self._check_columns_of_file()
+        self._check_family()
         params = self._fitted()
-        self._check_weights(params.weights)
         self.family_.check_params(params.components, self._n_components(), self.n_columns_)
+        self._fitted_model()
         self._check_record()
+
+    def _check_family(self) -> None:
+        """Raise ValueError unless the fitted family is one of the settings' family."""
+        family = self.family_
+        if not isinstance(family, Family) or bool(family.n_noise) != (self.noise is not False):
+            raise ValueError(f"family_ is {family!r} with noise={self.noise!r}.")
+        family.check_settings()
+        family.check_bound(self.n_columns_)
+        own = _without_noise(family)
+        if type(own) is not type(self.family) and own.beside not in self.family.takes_beside:
+            raise ValueError(f"family_ is {own!r}, of the family {self.family!r}.")
+        given = self.n_features_in_ * (2 if own.beside in ("exposure", "trials") else 1) + (own.beside == "offset")
+        if self.n_columns_ not in (given, given + own.has_response):
+            raise ValueError(f"n_columns_ is {self.n_columns_} with {self.n_features_in_} features.")
+
+    def _check_columns_of_file(self) -> None:
+        """Raise ValueError unless there may be as many columns: arrays for them are made before all is known."""
+        for name in ("n_features_in_", "n_columns_"):
+            check_number(name, getattr(self, name), Integral, 1)
+        n_own = self._n_components() - (self.noise is not False)
+        n_numbers = sum(_n_numbers(getattr(self, f"{name}_")) for name in self.family_.attribute_names())
+        # families of fastem have a number for each column, or each two of them; others may have fewer
+        if n_own * self.n_columns_ > max(2 * n_numbers, _FEW):
+            raise ValueError(f"n_columns_ is {self.n_columns_} with {n_numbers} numbers of parameters.")
 
     # --- parameters to start from -------------------------------------------------------------
 
@@ -330,6 +359,17 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         noise: Any = self.noise
         if not isinstance(noise, bool) and not (isinstance(noise, float | int) and noise > 0):
             raise ValueError(f"noise must be True, False or a positive density, not {self.noise!r}.")
+
+
+def _without_noise(family: Family[Any, Any]) -> Family[Any, Any]:
+    return family.family if isinstance(family, Noise) else family
+
+
+def _n_numbers(value: Any) -> int:
+    """Numbers in arrays, also in lists and dicts of them."""
+    if isinstance(value, dict | list | tuple):
+        return sum(map(_n_numbers, value.values() if isinstance(value, dict) else value))
+    return int(np.size(value))
 
 
 # --- shortcuts ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from scipy.special import gammaln
 from fastem.families._special import stirling
 
 __all__ = [
+    "LARGEST_COUNT",
     "check_concentration",
     "check_counts",
     "check_values",
@@ -17,6 +18,8 @@ __all__ = [
     "positive_prior",
     "tabled",
 ]
+
+LARGEST_COUNT = 2**53  # up to it whole numbers are told apart
 
 _TABLE = gammaln(np.arange(2048) + 1.0)
 

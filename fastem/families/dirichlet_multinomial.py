@@ -5,8 +5,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.families._counts import DRAWS, Counts, CountTable, count_table, counts_up_to, rises, rising
-from fastem.families._domain import check_counts
+from fastem.families._domain import LARGEST_COUNT, check_counts
 from fastem.families._lookup import LookupStatistics, Table, table_of
+from fastem.families._settings import check_whole
 from fastem.families._special import stirling
 from fastem.family import Facts, Family, Maximized, Prepared
 
@@ -15,6 +16,8 @@ __all__ = ["DirichletMultinomial"]
 _ITERATIONS = 200
 # Beyond this sum of concentrations, times the mean sum of a row, the distribution is multinomial to all digits.
 _LARGEST_SUM = 1e8
+# What no fit reaches, for rows of any sum.
+_LARGEST = 1e30
 
 
 class DirichletMultinomialParams(NamedTuple):
@@ -67,6 +70,10 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
     def bind(self, facts: Facts) -> Self:
         mean = round(float(facts.rows.sum(axis=1).mean()))
         return type(self)(self.largest, mean if self.n_trials is None else self.n_trials)
+
+    def check_bound(self, n_features: int) -> None:
+        check_whole("largest", 0 if self.largest is None else self.largest)
+        check_whole("n_trials", self.n_trials)
 
     def reach(self, rows: np.ndarray) -> np.ndarray:
         return rows.sum(axis=1).max(initial=0, keepdims=True)
@@ -168,8 +175,8 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
     def check_params(self, params: DirichletMultinomialParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)
-        if (params.concentrations <= 0).any():
-            raise ValueError("The parameter 'concentrations' must be positive.")
+        if (params.concentrations <= 0).any() or not (params.concentrations <= _LARGEST).all():
+            raise ValueError(f"The parameter 'concentrations' must be positive, and not above {_LARGEST:g}.")
 
     # --- rows ---------------------------------------------------------------------------------
 

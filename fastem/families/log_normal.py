@@ -11,6 +11,7 @@ from fastem.families._floor import floor_of
 from fastem.families._gaussian import GaussianParams
 from fastem.families._independent import IndependentStatistics, add_incomplete, incomplete_log_density
 from fastem.families._logs import take_logarithms
+from fastem.families._settings import check_column_values
 from fastem.families.gaussian_diag import GaussianDiag
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.tiles import n_points
@@ -102,6 +103,10 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         if self.floor is None:  # the logarithms of neighbouring numbers are as far apart as 1 and its neighbour
             floor[0] = np.maximum(floor[0], floor[1])
         return type(self)(self.reg_covar, floor, units)
+
+    def check_bound(self, n_features: int) -> None:
+        self._gaussians.check_bound(n_features)
+        check_column_values("units", self.units, n_features)
 
     def at_floor(self, params: LogNormalParams) -> np.ndarray:
         return self._gaussians.at_floor(self._as_gaussians(params))

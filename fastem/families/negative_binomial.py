@@ -5,9 +5,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.families._counts import DRAWS, Counts, CountTable, Rising, count_table, counts_up_to, rises, rising
-from fastem.families._domain import check_counts
+from fastem.families._domain import LARGEST_COUNT, check_counts
 from fastem.families._linear import IMPOSSIBLE
 from fastem.families._lookup import LookupStatistics, Table, table_of
+from fastem.families._settings import check_whole
 from fastem.families._special import deviance, stirling
 from fastem.family import Family, Maximized, Prepared
 
@@ -51,6 +52,9 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         self.largest = largest
 
     # --- data ---------------------------------------------------------------------------------
+
+    def check_bound(self, n_features: int) -> None:
+        check_whole("largest", 0 if self.largest is None else self.largest)
 
     def reach(self, rows: np.ndarray) -> np.ndarray:
         return np.fmax.reduce(rows, axis=None, initial=0, keepdims=True).ravel()

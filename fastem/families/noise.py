@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._settings import check_array
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.tiles import n_points
 
@@ -69,6 +70,19 @@ class Noise(Family[Any, Any]):
         self.is_discrete = family.is_discrete  # type: ignore[misc]
 
     # --- data ---------------------------------------------------------------------------------
+
+    def check_settings(self) -> None:
+        self.family.check_settings()
+
+    def check_bound(self, n_features: int) -> None:
+        if not isinstance(self.family, Family) or isinstance(self.family, Noise):
+            raise ValueError(f"Noise lies beside components of a family, not of {self.family!r}.")
+        self.family.check_bound(n_features)
+        check_array("log_cells", self.log_cells, (n_features,))
+        if self.density is None:
+            check_array("lows", self.lows, (n_features,))
+        elif self.lows is not None or not check_array("density", self.density, ()) > 0:
+            raise ValueError(f"Noise of a given density has no box, and a positive density, not {self.density!r}.")
 
     def bind(self, facts: Facts) -> Self:
         assert facts.lows is not None and facts.highs is not None

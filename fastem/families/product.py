@@ -152,6 +152,17 @@ class Product(Family[ProductParams, ProductStatistics]):
             if isinstance(part, Family):
                 part.check_settings()
 
+    def check_bound(self, n_features: int) -> None:
+        if not isinstance(self.columns, list | tuple) or len(self.columns) != len(self.parts):
+            raise ValueError(f"columns should name the columns of {len(self.parts)} parts, not {self.columns!r}.")
+        for key, part in self.parts.items():
+            _check_part(key, part)
+        found = sorted(j for mine in self.columns for j in mine)
+        if len(found) != n_features or any(type(j) is not int or j != i for i, j in enumerate(found)):
+            raise ValueError(f"columns should name each of {n_features} columns once, not {self.columns!r}.")
+        for part, mine in self._each():
+            part.check_bound(len(mine))
+
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         return type(self)(self.parts, self._find(n_columns, names))
 
@@ -172,10 +183,7 @@ class Product(Family[ProductParams, ProductStatistics]):
         """Numbers of the parts' columns; raises ValueError unless each column has one part."""
         found = []
         for key, part in self.parts.items():
-            if not isinstance(part, Family) or isinstance(part, Product):
-                raise ValueError(f"The part {key!r} must be a family, such as Poisson(), not {part!r}.")
-            if part.has_response:
-                raise ValueError(f"{part!r} is a regression: it cannot be a part of a product.")
+            _check_part(key, part)
             found.append([self._number(name, n_columns, names) for name in (key if isinstance(key, tuple) else (key,))])
         every = sorted(j for mine in found for j in mine)
         if every != list(range(n_columns)):
@@ -412,6 +420,14 @@ class Product(Family[ProductParams, ProductStatistics]):
             if np.isnan(rows[:, mine]).any():
                 filled[:, mine] = part.complete(values, k, rows[:, mine], rng)
         return filled
+
+
+def _check_part(key: Any, part: Any) -> None:
+    """Raise ValueError unless something can be a part."""
+    if not isinstance(part, Family) or isinstance(part, Product) or part.n_noise:
+        raise ValueError(f"The part {key!r} must be a family, such as Poisson(), not {part!r}.")
+    if part.has_response:
+        raise ValueError(f"{part!r} is a regression: it cannot be a part of a product.")
 
 
 def _held_in(name: str, part: Family[Any, Any], held: frozenset[str]) -> frozenset[str]:

@@ -10,6 +10,7 @@ from fastem.elementary import exp
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of, floor_variances
 from fastem.families._logs import take_logarithms
+from fastem.families._settings import check_array, check_column_values, check_floor
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
 from fastem.statistics import zeros
@@ -142,6 +143,19 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         if self.floor is None:
             floor = np.stack([floor[1], _LOG_ROUNDINGS * floor[1]])
         return type(self)(log_range, floor, units)
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        low, high = np.asarray(self.log_range)
+        # a column without any value has no positive largest one
+        logs = np.log(lows), np.log(np.maximum(highs, np.finfo(np.float64).tiny))
+        return type(self)(np.array([np.minimum(low, logs[0]), np.maximum(high, logs[1])]), self.floor, self.units)
+
+    def check_bound(self, n_features: int) -> None:
+        low, high = check_array("log_range", self.log_range, (2, n_features))
+        if (low > high).any():
+            raise ValueError("log_range has a least logarithm above the largest one.")
+        check_floor("floor", self.floor, n_features)
+        check_column_values("units", self.units, n_features)
 
     def _units(self, n_features: int) -> np.ndarray:
         return np.ones(n_features) if self.units is None else np.asarray(self.units)
