@@ -177,6 +177,17 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """Make room: the family itself, or one whose tables go as far as that."""
         return self
 
+    def endless(self, given: "Family[Any, Any]") -> Self:
+        """Make room for all that can come: as `widened`, where `given`, the family of the settings, sets no end."""
+        return self
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        """Stretch: the family itself, or one that knows of more rows, with such least and largest values.
+
+        Statistics stay what they are; where a column has no value, its limits are infinite.
+        """
+        return self
+
     def check(self, rows: np.ndarray, first_row: int) -> None:
         """Raise ValueError that names the first value outside the domain; NaN is none of them."""
         return

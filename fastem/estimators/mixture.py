@@ -236,6 +236,15 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
             bound = Noise(bound, None if self.noise is True else float(self.noise)).bind(facts)
         return self._model_of(bound)
 
+    def _with_room(self, model: MixtureModel, data: Data) -> MixtureModel:
+        family = model.family
+        if not hasattr(self, "online_"):
+            family = family.endless(self.family)
+        if family.is_surveyed:
+            survey = data.look(family)
+            family = family.stretched(survey.lows, survey.highs)
+        return model.of(family)
+
     def _model_of(self, family: Family[Any, Any]) -> MixtureModel:
         return MixtureModel(family, self._n_components(), float(self.weight_prior), frozenset(self.frozen))
 

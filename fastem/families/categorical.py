@@ -33,7 +33,8 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
     Parameters
     ----------
     levels : sequence of int, optional
-        Number of levels of each column; default: one more than the largest code in the data.
+        Number of levels of each column; default: one more than the largest code in the data, in
+        `partial_fit` in the first rows.
     prior : float, default=1
         Concentration of a Dirichlet prior on the probabilities, at least 1; 1 is none.
 
@@ -79,7 +80,8 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         wrong = ~((rows >= 0) & (rows < _MOST_LEVELS) & (rows == np.floor(rows)))
         check_values(rows, first_row, wrong, "levels are coded by whole numbers from 0 on")
         if self.levels is not None and len(self.levels) == rows.shape[1]:
-            check_values(rows, first_row, rows >= np.array(self.levels), f"the columns have {list(self.levels)} levels")
+            known = f"the columns have {list(self.levels)} levels; where others can come, give their numbers as levels="
+            check_values(rows, first_row, rows >= np.array(self.levels), known)
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         levels = self._levels()

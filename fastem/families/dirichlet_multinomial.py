@@ -37,7 +37,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
     Parameters
     ----------
     largest : int, optional
-        Largest sum of a row that can come, for `partial_fit`; default: that of the data.
+        Largest sum of a row that can come; default: that of the data, in `partial_fit` 2^53.
     n_trials : int, optional
         Sum of the rows that `sample` draws; default: the mean sum of the data.
 
@@ -80,6 +80,9 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
     def widened(self, reach: np.ndarray) -> Self:
         return self if reach[0] <= (self.largest or 0) else type(self)(int(reach[0]), self.n_trials)
+
+    def endless(self, given: Any) -> Self:
+        return self if given.largest is not None else type(self)(LARGEST_COUNT, self.n_trials)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)
@@ -191,7 +194,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
 def _log_ways(alpha: np.ndarray, x: np.ndarray) -> np.ndarray:
     """``log (alpha (alpha + 1) ... (alpha + x - 1) / x!)``, of sums of positive numbers: nothing cancels."""
-    safe = np.maximum(x, 1e-300)
+    safe = np.maximum(x, 1e-200)
     logs = safe * np.log1p(alpha / safe) + alpha * np.log1p(safe / alpha)
     logs = logs + 0.5 * (np.log(alpha / (safe + alpha)) - np.log(2 * np.pi * safe))
     return np.where(x > 0, logs + stirling(safe + alpha) - stirling(alpha) - stirling(safe), 0.0)

@@ -33,7 +33,7 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     Parameters
     ----------
     largest : int, optional
-        Largest count that can come, for `partial_fit`; default: the largest one in the data.
+        Largest count that can come; default: the largest one in the data, in `partial_fit` 2^53.
 
     Examples
     --------
@@ -61,6 +61,9 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
 
     def widened(self, reach: np.ndarray) -> Self:
         return self if reach[0] <= (self.largest or 0) else type(self)(int(reach[0]))
+
+    def endless(self, given: Any) -> Self:
+        return self if given.largest is not None else type(self)(LARGEST_COUNT)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)

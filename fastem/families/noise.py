@@ -102,6 +102,16 @@ class Noise(Family[Any, Any]):
         wider = self.family.widened(reach)
         return self if wider is self.family else type(self)(wider, self.density, self.log_cells, self.lows)
 
+    def endless(self, given: Family[Any, Any]) -> Self:
+        return type(self)(self.family.endless(given), self.density, self.log_cells, self.lows)
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        family = self.family.stretched(lows, highs)
+        if self.density is not None:
+            return type(self)(family, self.density, self.log_cells, self.lows)
+        low, high = np.minimum(self.lows, lows), np.maximum(self.lows + self._widths(), highs)
+        return type(self)(family, None, -np.log(high - low), low)
+
     def check(self, rows: np.ndarray, first_row: int) -> None:
         self.family.check(rows, first_row)
 

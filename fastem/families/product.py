@@ -217,6 +217,14 @@ class Product(Family[ProductParams, ProductStatistics]):
         wider = {key: part.widened(own) for (key, part), own in zip(self.parts.items(), shares, strict=True)}
         return self if all(wider[key] is part for key, part in self.parts.items()) else type(self)(wider, self.columns)
 
+    def endless(self, given: Any) -> Self:
+        each = zip(self.parts.items(), given.parts.values(), strict=True)
+        return type(self)({key: part.endless(settings) for (key, part), settings in each}, self.columns)
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        each = zip(self.parts.items(), self.columns, strict=True)
+        return type(self)({key: part.stretched(lows[mine], highs[mine]) for (key, part), mine in each}, self.columns)
+
     def check(self, rows: np.ndarray, first_row: int) -> None:
         for part, mine in self._each():
             try:
