@@ -186,11 +186,13 @@ def describe(value: Any) -> Any:
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
-    if isinstance(value, list | tuple) and any(isinstance(item, str | list | tuple) for item in value):
+    if isinstance(value, list | tuple) and not all(isinstance(item, bool | int | float | np.number) for item in value):
         return [describe(item) for item in value]
     if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
     array = np.asarray(value)
+    if array.dtype.kind == "O":  # its bytes are addresses
+        return describe(array.tolist())
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 
 

@@ -143,7 +143,7 @@ def flatten(name: str, values: Any) -> dict[str, np.ndarray]:
 def unflatten(name: str, like: Any, arrays: dict[str, np.ndarray]) -> Any:
     """The NamedTuple that `flatten` took apart, made like another one."""
     if not isinstance(like, tuple):
-        require(name in arrays, f"{name!r} is missing")
+        require(name in arrays, f"{name!r} is missing, as it is in files of some older versions")
         return arrays[name]
     values = (unflatten(f"{name}.{field}", value, arrays) for field, value in _fields(like))
     return type(like)(*values) if hasattr(like, "_fields") else tuple(values)

@@ -196,6 +196,11 @@ class Data:
         self._is_checked = False
         self.pace = Pace()
 
+    @property
+    def weight(self) -> float:
+        """Weight of all rows."""
+        return float(self.weights.sum(dtype=np.float64)) * self.unit if len(self.weights) else self.source.n_rows
+
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """First row, rows and weights of the source's blocks, which nobody has checked."""
         for first, rows in self.source.blocks():

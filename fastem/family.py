@@ -114,12 +114,27 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        if inspect.isabstract(cls) or cls.__name__.startswith("_"):
+        if inspect.isabstract(cls):
+            return
+        cls._require_survey()
+        if cls.__name__.startswith("_"):
             return
         other = REGISTRY.setdefault(cls.__name__, cls)
         if other.__module__ != cls.__module__:
             raise TypeError(f"There is a family {cls.__name__} already, in {other.__module__}: choose another name.")
         REGISTRY[cls.__name__] = cls
+
+    @classmethod
+    def _require_survey(cls) -> None:
+        """Raise TypeError if the class has methods for a look at the rows that it does not ask for."""
+        if inspect.getattr_static(cls, "is_surveyed"):  # a property counts as well
+            return
+        unasked = [name for name in ("base", "check", "reach") if getattr(cls, name) is not getattr(Family, name)]
+        if unasked:
+            raise TypeError(
+                f"{cls.__name__} defines {' and '.join(unasked)}, but nobody would call it: set is_surveyed = True, "
+                "so that the rows are looked at before a fit."
+            )
 
     # --- data -------------------------------------------------------------------------------------
 
@@ -173,6 +188,17 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
 
     def widened(self, reach: np.ndarray) -> Self:
         """Make room: the family itself, or one whose tables go as far as that."""
+        return self
+
+    def endless(self, given: "Family[Any, Any]") -> Self:
+        """Make room for all that can come: as `widened`, where `given`, the family of the settings, sets no end."""
+        return self
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        """Stretch: the family itself, or one that knows of more rows, with such least and largest values.
+
+        Statistics stay what they are; where a column has no value, its limits are infinite.
+        """
         return self
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
@@ -230,8 +256,13 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         sums may become NaN too.
         """
 
-    def recentre(self, stats: Stats, counts: np.ndarray, about: Params, dtype: np.dtype[Any]) -> Params | None:
-        """A better reference point for the moments, where so far away from `about` they lost accuracy."""
+    def recentre(
+        self, stats: Stats, counts: np.ndarray, about: Params, dtype: np.dtype[Any], held: frozenset[str]
+    ) -> Params | None:
+        """A better reference point for the moments, where so far away from `about` they lost accuracy.
+
+        It takes the place of `about` in the M-step, so parameters whose names are `held` stay in it.
+        """
         return None
 
     def move(self, stats: Stats, counts: np.ndarray, about: Params, to: Params) -> Stats:
@@ -289,11 +320,24 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Free parameters of all components together."""
 
+    def check_bound(self, n_features: int) -> None:
+        """Raise ValueError unless all settings, also those learnt from the data, are sound for so many columns.
+
+        They come from a file then, and kernels, indices and sizes of arrays will trust them. By default
+        none may be NaN.
+        """
+        for name, value in self.get_params(deep=False).items():
+            if _has_nan(value):
+                raise ValueError(f"{name} is not a number.")
+
+    def parameter_shapes(self, n_components: int, n_features: int) -> tuple[tuple[int, ...], ...]:
+        """Shape of each parameter; families whose parameters can be large tell it without making any."""
+        return tuple(np.shape(value) for value in self.about(np.zeros((2, n_features)), n_components))
+
     def check_params(self, params: Params, n_components: int, n_features: int) -> None:
         """Raise ValueError unless `params` are sound; they come from users and from files."""
-        like = self.about(np.zeros((2, n_features)), n_components)
-        for name, value in params._asdict().items():  # type: ignore[attr-defined]  # a NamedTuple
-            wanted = np.shape(getattr(like, name))
+        shapes = self.parameter_shapes(n_components, n_features)
+        for (name, value), wanted in zip(params._asdict().items(), shapes, strict=True):  # type: ignore[attr-defined]
             if np.shape(value) != wanted:
                 raise ValueError(
                     f"The parameter {name!r} should have the shape of {wanted}, but got {np.shape(value)}."
@@ -381,3 +425,11 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
 
 def _bytes(values: Any) -> int:
     return sum(map(_bytes, values)) if isinstance(values, tuple) else int(values.nbytes)
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
+    return isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f" and bool(np.isnan(value).any())

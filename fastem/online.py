@@ -12,12 +12,13 @@ from fastem.em import Data, Fit, accumulate, run
 from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, LabelStatistics, MixtureModel, MixtureParams, Shape, Statistics
 from fastem.sources import ArraySource
-from fastem.statistics import blend, scale
+from fastem.statistics import add_lanes, blend, scale
 
-__all__ = ["Growing", "Stepwise", "StepwiseState", "StepwiseWarmUp", "WarmUp"]
+__all__ = ["LARGEST_WEIGHT", "Growing", "Stepwise", "StepwiseState", "StepwiseWarmUp", "WarmUp"]
 
 
 LEAST_WEIGHT = 1e-9
+LARGEST_WEIGHT = float(np.finfo(np.float64).max)
 LARGEST_STEP = 128 * 2**20  # bytes
 LARGEST_SAMPLE = 128 * 2**20  # bytes
 
@@ -38,11 +39,12 @@ class WarmUp(Protocol):
 
 
 class StepwiseState(NamedTuple):
-    """Parameters, blended statistics about them for a weight of 1, number of steps done."""
+    """Parameters, blended statistics about them for a weight of 1, number of steps done, weight of the rows seen."""
 
     params: MixtureParams
     stats: Statistics
     step: np.ndarray
+    weight: np.ndarray
 
 
 class Stepwise:
@@ -50,7 +52,8 @@ class Stepwise:
 
     In step t they become ``(1 - g) old + g new`` with ``g = (t + offset) ** -decay`` (Cappe and
     Moulines 2009, On-line expectation-maximization algorithm for latent data models, eq. 12), and
-    an M-step follows. The first step of all takes the new ones alone.
+    an M-step follows, in which they stand for all rows seen: so a prior weighs as much as in a fit to
+    these. The first step of all takes the new ones alone.
 
     Parameters
     ----------
@@ -60,40 +63,64 @@ class Stepwise:
         In (0.5, 1].
     offset : float
         Not negative: larger ones make the first steps smaller.
+    most : float, optional
+        Weight of all rows that there are, where they are seen several times.
     """
 
-    def __init__(self, model: MixtureModel, shape: Shape, decay: float, offset: float):
+    def __init__(self, model: MixtureModel, shape: Shape, decay: float, offset: float, most: float = LARGEST_WEIGHT):
         self.model, self.shape = model, shape
         self.decay, self.offset = decay, offset
+        self.most = most
 
-    def begin(self, params: MixtureParams, step: int, objective: float = 0.0) -> StepwiseState:
+    def begin(self, params: MixtureParams, step: int, weight: float, log_likelihood: float = 0.0) -> StepwiseState:
         """A state with the statistics that parameters are expected to give.
 
         After `step` 0 the first rows replace them; after 1 they count as the rows of a step, with
-        a mean log-likelihood of `objective`.
+        the mean `log_likelihood` of a row, and rows of a `weight` were seen.
         """
-        labels = LabelStatistics(np.array(objective), np.array(1.0), params.weights)
+        labels = LabelStatistics(np.array(log_likelihood), np.array(1.0), params.weights)
         expected = self.model.family.expected(params.components, params.weights)
-        return StepwiseState(params, Statistics(labels, expected), np.array([step]))
+        return StepwiseState(params, Statistics(labels, expected), np.array([step]), np.array([weight]))
+
+    def empty(self) -> StepwiseState:
+        """A state of which only the shapes matter."""
+        params = self.model.about(np.zeros((2, self.shape.n_features)))
+        k = len(params.weights)
+        sums = add_lanes(self.model.family.zeros(1, k, self.shape.n_features))
+        labels = LabelStatistics(np.array(0.0), np.array(0.0), np.zeros(k))
+        return StepwiseState(params, Statistics(labels, sums), np.array([0]), np.array([0.0]))
+
+    def objective(self, state: StepwiseState) -> float:
+        """Mean log-likelihood of a row, with the share of the log prior density that it has in all rows seen."""
+        return self.model.objective(self._of_all(state.stats, float(state.weight[0])), state.params)
+
+    def _of_all(self, stats: Statistics, weight: float) -> Statistics:
+        return scale(stats, weight / self.model.unit)
 
     def step(self, state: StepwiseState, rows: Data, share: float = 1.0) -> StepwiseState:
         """One step with the statistics of all `rows`; a `share` below 1 makes it so much smaller."""
-        params, old, t = state
+        params, old, t, seen = state
         new = accumulate(self.model, params, rows, self.shape)
         weight = float(new.labels.weight)
         if not weight > 0:
             return state
+        seen = np.minimum(seen + weight * rows.unit, self.most)
         about = self.model.recentre(new, params, self.shape) or params
         if about is not params:
             new = accumulate(self.model, params, rows, self.shape, about)
             old = self._move(old, params, about)
         gain = 1.0 if t[0] == 0 else float(t[0] + self.offset) ** -self.decay
         stats = blend(old, scale(new, 1 / weight), 1 - (1 - gain) ** share)
-        after = self.model.maximize(scale(stats, weight), about, DeathPolicy(0)).params
-        # rows of one kind only must not end a component for good
-        weights = np.maximum(after.weights, LEAST_WEIGHT)
-        after = after._replace(weights=weights / weights.sum())
-        return StepwiseState(after, self._move(stats, about, after), t + 1)
+        after = self.model.maximize(self._of_all(stats, float(seen[0])), about, DeathPolicy(0)).params
+        after = after._replace(weights=self._kept_alive(after.weights))
+        return StepwiseState(after, self._move(stats, about, after), t + 1, seen)
+
+    def _kept_alive(self, weights: np.ndarray) -> np.ndarray:
+        """Weights that rows of one kind only do not bring to 0, which would end a component for good."""
+        if "weights" in self.model.held:
+            return weights
+        weights = np.maximum(weights, LEAST_WEIGHT)
+        return np.asarray(weights / weights.sum())
 
     def _move(self, stats: Statistics, about: MixtureParams, to: MixtureParams) -> Statistics:
         moved = self.model.family.move(stats.family, stats.labels.counts, about.components, to.components)
@@ -143,12 +170,12 @@ class StepwiseWarmUp:
 
     def __init__(self, model: MixtureModel, data: Data, shape: Shape, decay: float, offset: float):
         self.data = data
-        self.stepwise = Stepwise(model, shape, decay, offset)
+        self.stepwise = Stepwise(model, shape, decay, offset, most=data.weight)
         self.size = step_rows(model.n_components, shape.n_features, shape.dtype.itemsize)
 
     def begin(self, params: MixtureParams) -> StepwiseState:
         # what the start saw counts, so that no component is lost where the first rows are of one kind
-        return self.stepwise.begin(params, step=1)
+        return self.stepwise.begin(params, step=1, weight=self.stepwise.most)
 
     def advance(self, state: StepwiseState, stage: int) -> StepwiseState:
         return self.stepwise.walk(state, self.data, self.size)

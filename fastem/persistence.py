@@ -11,6 +11,12 @@ from fastem.container import ModelFileError, read, require, write
 __all__ = ["ModelFileError", "load", "save"]
 
 
+# What values of no sense may raise where they are taken for others.
+_UNSOUND = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
+
 def registry() -> dict[str, type]:
     """The classes that files may name."""
     from fastem.estimators import mixture
@@ -42,7 +48,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     values: dict[str, Any] = {}
     params: dict[str, Any] = {}
     for name, value in model.get_params(deep=False).items():
-        _put(f"params.{name}", value, arrays, params)
+        if name != "callbacks":
+            _put(f"params.{name}", value, arrays, params)
     for name, value in vars(model).items():
         if name.endswith("_") and not name.startswith("_"):
             _put(f"fitted.{name}", value, arrays, values)
@@ -67,7 +74,7 @@ def _put(name: str, value: Any, arrays: dict[str, np.ndarray], values: dict[str,
         arrays[name] = np.array(value)
     elif isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
         arrays[name] = np.array(value, dtype=np.int64)
-    elif isinstance(value, list | tuple) and name != "params.callbacks":
+    elif isinstance(value, list | tuple):
         _put(name, np.array(value), arrays, values)
     elif value is None or isinstance(value, bool | int | float | str):
         values[name] = value
@@ -78,8 +85,20 @@ def _is_structured(value: Any) -> bool:
     if isinstance(value, dict):
         return any(isinstance(item, dict) or _is_structured(item) for item in value.values())
     if isinstance(value, list):
-        return any(isinstance(item, np.ndarray) for item in value)
+        inner = (
+            isinstance(item, np.ndarray | dict) or (isinstance(item, list) and _is_structured(item)) for item in value
+        )
+        return any(inner) or _is_ragged(value)
     return isinstance(value, tuple) or type(value) in settings_registry().values() or isinstance(value, set | frozenset)
+
+
+def _is_ragged(values: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether lists in a list differ in length."""
+    try:
+        np.array(values)
+    except ValueError:
+        return True
+    return False
 
 
 def _encode(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -173,8 +192,8 @@ def load(path: str | os.PathLike[str]) -> Any:
             setattr(model, name, value)
         with np.errstate(all="ignore"):
             model._check_loaded()
-    except (TypeError, ValueError, AttributeError, KeyError, np.linalg.LinAlgError) as error:
-        raise ModelFileError(f"{path} is not a sound model: {error}") from error
+    except _UNSOUND as error:
+        raise ModelFileError(f"{path} is not a sound model: {error or type(error).__name__}") from error
     return model
 
 

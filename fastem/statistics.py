@@ -1,4 +1,4 @@
-"""Sufficient statistics: NamedTuples of float64 arrays that add up.
+"""Sufficient statistics, and other NamedTuples of float64 arrays: sums that add up.
 
 While a pass runs, every array has a leading axis of lanes; `add_lanes` ends it.
 """
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["add", "add_lanes", "are_finite", "blend", "scale", "zeros"]
+__all__ = ["add", "add_lanes", "are_finite", "as_kernels_read", "blend", "scale", "zeros"]
 
 Statistics = TypeVar("Statistics", bound=tuple[Any, ...])
 
@@ -41,6 +41,11 @@ def scale(stats: Statistics, factor: float) -> Statistics:
 def blend(old: Statistics, new: Statistics, step: float) -> Statistics:
     """``(1 - step) old + step new``."""
     return _zip(lambda a, b: (1 - step) * a + step * b, old, new)
+
+
+def as_kernels_read(values: Statistics) -> Statistics:
+    """The same with arrays of float64 one number after the other, as kernels are compiled for."""
+    return _zip(lambda field, _: np.asarray(field, dtype=np.float64, order="C"), values, values)
 
 
 def _zip(combine: Callable[[Any, Any], Any], a: Statistics, b: Statistics) -> Statistics:

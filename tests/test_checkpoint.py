@@ -14,6 +14,7 @@ import fastem
 from fastem import GaussianMixture
 from fastem.checkpoint import CheckpointError
 from fastem.container import ModelFileError
+from fastem.families import Categorical, Poisson, Product
 from tests import stores
 
 RNG = np.random.default_rng(0)
@@ -351,3 +352,35 @@ def test_a_callback_stops_its_own_fit_only(tmp_path):
     stopped = GaussianMixture(**SETTINGS, callbacks=lambda it: it.n_iter == 2).fit(SMALL, checkpoint=tmp_path / "c")
     assert stopped.n_iter_ == 2 and "callback" in stopped.stop_reason_
     _assert_same(GaussianMixture(**SETTINGS).fit(SMALL, checkpoint=tmp_path / "c"), expected)
+
+
+def test_settings_of_arrays_of_several_shapes(tmp_path):
+    """A start of a product whose joint part has columns with different numbers of levels, as arrays and as lists."""
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.poisson(3, 200), rng.integers(2, size=200), rng.integers(3, size=200)]).astype(float)
+    family = Product({0: Poisson(), (1, 2): Categorical()})
+    levels = [np.array([[0.4, 0.6], [0.7, 0.3]]), np.array([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]])]
+    lists = [table.tolist() for table in levels]
+    expected = None
+    for i, probabilities in enumerate((levels, tuple(levels), lists, np.array([*levels, None], dtype=object)[:2])):
+        start = {"parts": {"0": {"rates": [[2.0], [4.0]]}, "1, 2": {"probabilities": probabilities}}}
+        settings = {"params_init": start, "weights_init": [0.5, 0.5], "max_iter": 3, "tol": 0}
+        path = tmp_path / f"{i}.ckpt"
+        fit = fastem.Mixture(family, 2, **settings).fit(rows, checkpoint=path)
+        again = fastem.Mixture(family, 2, **settings).fit(rows, checkpoint=path)
+        assert again.lower_bounds_ == fit.lower_bounds_ == (expected or fit.lower_bounds_)
+        expected = fit.lower_bounds_
+        with pytest.raises(CheckpointError, match="params_init"):
+            other = {"parts": start["parts"] | {"0": {"rates": [[2.0], [5.0]]}}}
+            fastem.Mixture(family, 2, **(settings | {"params_init": other})).fit(rows, checkpoint=path)
+
+
+def test_models_keep_starts_of_several_shapes(tmp_path):
+    rows = np.random.default_rng(0).integers([2, 3], size=(200, 2)).astype(float)
+    levels = [[[0.4, 0.6], [0.7, 0.3]], [[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]]]
+    start = {"params_init": {"probabilities": levels}, "weights_init": [0.5, 0.5], "max_iter": 3}
+    fit = fastem.Mixture(Categorical(), 2, **start).fit(rows)
+    fit.save(tmp_path / "m.fastem")
+    loaded = fastem.load(tmp_path / "m.fastem")
+    assert loaded.params_init == start["params_init"]
+    assert loaded.fit(rows).lower_bounds_ == fit.lower_bounds_

@@ -200,9 +200,21 @@ def test_noise_takes_what_belongs_nowhere():
     )
     np.testing.assert_allclose(fit.score_samples(X), np.log(density + fit.weights_[-1] / box), rtol=1e-9)
     drawn, of = fit.sample(2000)
-    assert drawn[of == 2].min() >= X.min() and drawn.shape == (2000, 2)
+    assert drawn[of == -1].min() >= X.min() and drawn.shape == (2000, 2)
     given = Mixture(Gaussian(), 2, noise=1 / box, random_state=0).fit(X)
     np.testing.assert_allclose(given.means_, fit.means_, rtol=1e-6)
+
+
+def test_draws_of_noise_have_the_label_of_noise():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(900, 2)), rng.uniform(-50, 50, (300, 2))])
+    fit = Mixture(Gaussian("diag"), 1, noise=True, random_state=0).fit(X)
+    rows, labels = fit.sample(2000)
+    assert set(labels) == set(fit.predict(X)) == {0, -1}
+    # draws of noise fill the box, of which the Gaussian takes next to nothing
+    far = np.abs(rows).max(axis=1) > 10
+    assert set(labels[far]) == {-1}
+    assert np.mean(labels == -1) == pytest.approx(fit.weights_[-1], abs=0.05)
 
 
 def test_noise_with_missing_cells_and_files(tmp_path):
@@ -459,7 +471,7 @@ def test_rows_of_weight_zero_may_hold_any_value(family, wild):
         assert fit.bic(rows, sample_weight=weights) == truth.bic(tame, sample_weight=weights)
 
 
-@pytest.mark.parametrize("family", [NegativeBinomial(), DirichletMultinomial()], ids=repr)
+@pytest.mark.parametrize("family", [NegativeBinomial(largest=60), DirichletMultinomial(largest=60)], ids=repr)
 def test_larger_counts_than_partial_fit_has_room_for(family):
     rows = np.random.default_rng(0).poisson(3, size=(500, 2)).astype(float)
     fit = Mixture(family, 2, random_state=0).partial_fit(rows)
@@ -659,3 +671,21 @@ def test_draws_from_fixed_densities():
     np.testing.assert_allclose(rows.mean(axis=0), X.mean(axis=0), atol=0.2)
     with pytest.raises(TypeError, match="Component 2 has no method to draw"):
         FixedMixture(components, random_state=0).fit(X + 50).sample(9)
+
+
+@pytest.mark.parametrize("other", [LogNormal(), Gaussian("full")], ids=["log_normal", "gaussian"])
+def test_what_is_held_in_a_part_leaves_the_centres_of_the_others(other):
+    """Far from 0 the variance of a column is right only about a centre that moves to it."""
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([1e9 + rng.normal(size=2000), rng.lognormal(size=2000)])
+    name, family = ("log_means", other) if isinstance(other, LogNormal) else ("means", other)
+    start = {"0": {"means": [[0.0]], "covariances": [[1e6]], "precisions_cholesky": [[1e-3]]}}
+    start["1"] = {"means": [[0.5]], "covariances": [[[1.0]]], "precisions_cholesky": [[[1.0]]]}
+    if name == "log_means":
+        start["1"] = {"log_means": [[0.5]], "log_sds": [[1.0]]}
+    fit = Mixture(
+        Product({0: Gaussian("diag"), 1: family}), 1, params_init={"parts": start}, weights_init=[1.0],
+        frozen={f"1.{name}"}, max_iter=20,
+    ).fit(rows)  # fmt: skip
+    assert fit.parts_["0"]["covariances"][0, 0] == pytest.approx(np.var(rows[:, 0]), rel=1e-6)
+    assert fit.parts_["1"][name][0, 0] == pytest.approx(0.5, abs=1e-12)

@@ -157,10 +157,10 @@ def test_stepwise_does_not_depend_on_blocks(monkeypatch, tmp_path):
         start["weights_init"], GaussianParams(start["means_init"], *model.family.invert(start["precisions_init"]))
     )
     stepwise = Stepwise(model, shape, 0.6, 2.0)
-    whole = stepwise.walk(stepwise.begin(params, step=0), Data(ArraySource(X)), 3000)
+    whole = stepwise.walk(stepwise.begin(params, step=0, weight=0.0), Data(ArraySource(X)), 3000)
     for buffer in (2**14, 2**17, 2**20):
         monkeypatch.setattr("fastem.sources._source.BUFFER_BYTES", buffer)
-        cut = stepwise.walk(stepwise.begin(params, step=0), Data(fastem.open(tmp_path / "X.npy")), 3000)
+        cut = stepwise.walk(stepwise.begin(params, step=0, weight=0.0), Data(fastem.open(tmp_path / "X.npy")), 3000)
         np.testing.assert_array_equal(whole.params.components.means, cut.params.components.means)
     assert whole.step[0] == 17
 

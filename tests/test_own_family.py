@@ -13,6 +13,7 @@ from scipy.stats import geom
 
 import fastem
 from fastem import Mixture
+from fastem.families.fixed import Fixed
 from fastem.nesting import flat, nested
 
 FILE = Path(__file__).parent.parent / "docs" / "examples" / "geometric.py"
@@ -112,3 +113,14 @@ def test_kernel_parameters_that_nobody_can_import():
     again = nested(flat(values))
     assert [type(again[0]), type(again[1][0])] == kinds
     assert numba.njit(lambda values: nested(values)[1][0].z.sum() + nested(values)[0].x.sum())(flat(values)) == 7
+
+
+@pytest.mark.parametrize("name", ["check", "base", "reach"])
+def test_what_nobody_would_call_is_refused(name):
+    """A family of its own that forgot to ask for the look at the rows."""
+    with pytest.raises(TypeError, match=f"_Own defines {name}, .* set is_surveyed = True"):
+        type("_Own", (Fixed,), {name: lambda self, *rows: np.zeros(1)})
+    inherited = type("_Inherited", (Fixed,), {name: lambda self, *rows: np.zeros(1), "is_surveyed": True})
+    with pytest.raises(TypeError, match=f"defines {name}"):
+        type("_Below", (inherited,), {"is_surveyed": False})
+    type("_Asked", (Fixed,), {name: lambda self, *rows: np.zeros(1), "is_surveyed": property(lambda self: True)})

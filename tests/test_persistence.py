@@ -9,7 +9,8 @@ import pytest
 
 import fastem
 from fastem import GaussianMixture
-from fastem.container import ModelFileError, _digest
+from fastem.container import ModelFileError
+from tests.model_files import join, split
 
 X = np.random.default_rng(0).normal(size=(300, 2))
 
@@ -21,21 +22,6 @@ def content(tmp_path_factory):
     return path.read_bytes()
 
 
-def _split(content):
-    length = struct.unpack("<Q", content[:8])[0]
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def _join(header, body, *, sign=True):
-    """A file with a right checksum, so that the later checks are reached."""
-    metadata = dict(header.pop("__metadata__"))
-    metadata.pop("sha256", None)
-    if sign:
-        metadata["sha256"] = _digest(metadata, header, body)
-    text = json.dumps({"__metadata__": metadata, **header}).encode()
-    return struct.pack("<Q", len(text)) + text + body
-
-
 def _refused(tmp_path, content):
     path = tmp_path / "bad.fastem"
     path.write_bytes(content)
@@ -44,7 +30,7 @@ def _refused(tmp_path, content):
 
 
 def test_other_programs_can_read_the_layout(content):
-    header, body = _split(content)
+    header, body = split(content)
     assert header["fitted.means_"]["dtype"] == "F64"
     entry = header["fitted.weights_"]
     begin, end = entry["data_offsets"]
@@ -91,30 +77,30 @@ def test_headers_that_are_none(tmp_path, text):
     ],
 )  # fmt: skip
 def test_entries_that_lie(tmp_path, content, field, value):
-    header, body = _split(content)
+    header, body = split(content)
     header["fitted.weights_"][field] = value
-    _refused(tmp_path, _join(header, body))
+    _refused(tmp_path, join(header, body))
 
 
 def test_overlapping_arrays(tmp_path, content):
-    header, body = _split(content)
+    header, body = split(content)
     header["fitted.means_"] = dict(header["fitted.covariances_"], shape=[8])
-    _refused(tmp_path, _join(header, body))
+    _refused(tmp_path, join(header, body))
 
 
 @pytest.mark.parametrize("kind", ["os.system", "BaseEstimator", None, 3])
 def test_classes_outside_the_registry(tmp_path, content, kind):
-    header, body = _split(content)
+    header, body = split(content)
     header["__metadata__"]["class"] = kind
-    _refused(tmp_path, _join(header, body))
+    _refused(tmp_path, join(header, body))
 
 
 def _edit(content, name, change):
-    header, body = _split(content)
+    header, body = split(content)
     begin, end = header[name]["data_offsets"]
     values = np.frombuffer(body[begin:end]).reshape(header[name]["shape"]).copy()
     change(values)
-    return _join(header, body[:begin] + values.tobytes() + body[end:])
+    return join(header, body[:begin] + values.tobytes() + body[end:])
 
 
 @pytest.mark.parametrize(
@@ -142,21 +128,21 @@ def test_values_that_no_fit_can_have(tmp_path, content, name, value):
     ],
 )  # fmt: skip
 def test_settings_that_do_not_belong(tmp_path, content, part, name, value):
-    header, body = _split(content)
+    header, body = split(content)
     values = json.loads(header["__metadata__"][part])
     values[name] = value
     header["__metadata__"][part] = json.dumps(values)
-    _refused(tmp_path, _join(header, body))
+    _refused(tmp_path, join(header, body))
 
 
 def _without(content, name):
     """The file without one array; those behind it move up."""
-    header, body = _split(content)
+    header, body = split(content)
     begin, end = header.pop(name)["data_offsets"]
     for key, entry in header.items():
         if key != "__metadata__" and entry["data_offsets"][0] >= end:
             entry["data_offsets"] = [offset - (end - begin) for offset in entry["data_offsets"]]
-    return _join(header, body[:begin] + body[end:])
+    return join(header, body[:begin] + body[end:])
 
 
 @pytest.mark.parametrize(
@@ -174,16 +160,16 @@ def test_missing_arrays(tmp_path, content, name):
      "n_features_in_"],
 )  # fmt: skip
 def test_missing_values(tmp_path, content, name):
-    header, body = _split(content)
+    header, body = split(content)
     values = json.loads(header["__metadata__"]["fitted"])
     del values[f"fitted.{name}"]
     header["__metadata__"]["fitted"] = json.dumps(values)
-    _refused(tmp_path, _join(header, body))
+    _refused(tmp_path, join(header, body))
 
 
 def test_checksum_is_needed(tmp_path, content):
-    header, body = _split(content)
-    _refused(tmp_path, _join(header, body, sign=False))
+    header, body = split(content)
+    _refused(tmp_path, join(header, body, sign=False))
 
 
 def test_starts_are_kept_and_functions_are_not(tmp_path):

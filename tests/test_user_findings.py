@@ -13,7 +13,6 @@ from fastem.families import (
     LinearRegression,
     LogNormal,
     Multinomial,
-    NegativeBinomial,
     Poisson,
     Product,
     VonMisesFisher,
@@ -132,9 +131,13 @@ def test_products_name_the_column_of_the_table():
         Mixture(Product({0: LogNormal(), 1: Poisson()}), 1).fit(X)
 
 
-def test_counts_too_large_for_memory_are_refused_before():
-    with pytest.raises(MemoryError, match="components"):
-        Mixture(NegativeBinomial(), 2).fit(np.array([[2e9], [1.0], [3.0]]))
+def test_noise_is_not_for_densities_without_a_factor():
+    with pytest.raises(ValueError, match="No noise can stand beside Poisson"):
+        Mixture(Poisson(), 2, noise=True).fit(np.arange(20.0)[:, None])
+    noisy = Mixture(LogNormal(), 1, noise=True, random_state=0).fit(
+        np.r_[np.full(5, 90.0), 1 + np.arange(200) / 99][:, None]
+    )
+    assert noisy.weights_[1] == pytest.approx(5 / 205, abs=0.02)
 
 
 def test_fixed_densities_do_not_fill_in():

@@ -247,7 +247,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         """First row, rows and results of the rows, piece by piece."""
         params, model = self._fitted(), self._fitted_model()
         family = model.family
-        k = len(params.weights)
+        k, of_each = len(params.weights), self._label_of_each()
         data = Data(source)
         inference = _Inference(params, self._shape(source), what, tail, data.pace)
         for first, block, _ in data.blocks():
@@ -263,8 +263,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
                 if len(large := large_rows(rows)):
                     double = rows[large].astype(np.float64)
                     values[large] = inference.values(model.of(family), double, missing, numbers[large])
-                if what == "labels" and family.n_noise:
-                    values[values == k - 1] = -1
+                if what == "labels":
+                    values = of_each[values]
                 if what == "log_prob" and (of_rows := base(family, rows)) is not None:
                     values += of_rows
                 yield first + start, rows, values
@@ -384,7 +384,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         X : ndarray of shape (n_samples, n_features)
             Sorted by component.
         y : ndarray of shape (n_samples,)
-            The component of each row.
+            The component of each row, -1 for noise, as of `predict`.
         """
         check_is_fitted(self)
         if n_samples < 1:
@@ -392,7 +392,13 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         rng = check_random_state(self.random_state)
         counts = rng.multinomial(n_samples, self._fitted().weights)
         draws = [self._draw(k, int(n), rng) for k, n in enumerate(counts) if n]
-        return self._decoded(np.vstack(draws)), np.repeat(np.arange(len(counts)), counts)
+        return self._decoded(np.vstack(draws)), np.repeat(self._label_of_each(), counts)
+
+    def _label_of_each(self) -> np.ndarray:
+        """The label of each component: its number, -1 of noise."""
+        labels = np.arange(len(self.weights_))
+        labels[len(labels) - self._fitted_model().family.n_noise :] = -1
+        return labels
 
     def _draw(self, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         """`n` draws from component k, shape (n, d)."""

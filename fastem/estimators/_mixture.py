@@ -24,7 +24,7 @@ from fastem.family import DegenerateError
 from fastem.files import require_directory
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
 from fastem.memory import require_memory
-from fastem.online import Growing, Stepwise, StepwiseState, StepwiseWarmUp, WarmUp
+from fastem.online import LARGEST_WEIGHT, Growing, Stepwise, StepwiseState, StepwiseWarmUp, WarmUp
 from fastem.sources import ArraySource, Source, block_rows
 from fastem.start import (
     EXACT_ROWS,
@@ -221,13 +221,14 @@ class BaseMixture(FittedMixture):
         -------
         self
             With `lower_bound_` blended over the steps, `log_likelihood_` as that times the weight
-            of these rows, and `n_iter_` the number of calls.
+            of these rows, `total_weight_` as that of all rows seen, and `n_iter_` the number of calls.
+            A prior counts against all rows seen.
 
         Raises
         ------
         ValueError
-            If the data are not finite numbers, or a covariance is not positive definite; the
-            estimator is then as it was before the call.
+            If the data are not finite numbers, hold values that the family has no place for, or a
+            covariance is not positive definite; the estimator is then as it was before the call.
 
         References
         ----------
@@ -245,13 +246,14 @@ class BaseMixture(FittedMixture):
             source = self._code_levels(source, weights) if is_first else source
             data = Data(source, weights, needs_values=is_first)
             model = self._make_model(data) if is_first else self._fitted_model()
+            model = self._with_room(model, data).in_unit(data.unit)
             self._check_size(source, model, shape)
             self._check_start(model, source.n_features)
             stepwise = Stepwise(model, shape, self.learning_decay, self.learning_offset)
             state = self._stepwise_state(stepwise, data)
             size = min(source.n_rows, block_rows(source.n_features, source.dtype))
             state = stepwise.walk(state, data, size)
-            self._set_partial(model, state, data, time.perf_counter() - began)
+            self._set_partial(stepwise, state, data, time.perf_counter() - began)
         except DegenerateError as error:
             _restore(self, seen)
             raise explain(error, source) from error
@@ -267,10 +269,15 @@ class BaseMixture(FittedMixture):
         if hasattr(self, "online_"):
             return self._online_state(stepwise)
         if hasattr(self, "converged_"):
-            return stepwise.begin(self._fitted(), step=1, objective=self.lower_bound_)
+            weight = float(self.total_weight_)
+            return stepwise.begin(self._fitted(), 1, weight, log_likelihood=self.log_likelihood_ / weight)
         rng = check_random_state(self.random_state)
         params, _ = next(self._starts(stepwise.model, data, stepwise.shape, rng, warm=False))
-        return stepwise.begin(params, step=0)
+        return stepwise.begin(params, step=0, weight=0.0)
+
+    def _with_room(self, model: MixtureModel, data: Data) -> MixtureModel:
+        """The model of `partial_fit`, with room for what these rows hold and for what may come."""
+        return model
 
     def _check_goes_on(self, what: str, n_features: int) -> MixtureParams:
         """The fitted parameters, if they are those of the settings and the data."""
@@ -285,20 +292,19 @@ class BaseMixture(FittedMixture):
         return params
 
     def _online_state(self, stepwise: Stepwise) -> StepwiseState:
-        like = stepwise.begin(stepwise.model.about(np.zeros((2, stepwise.shape.n_features))), step=0)
-        state: StepwiseState = unflatten("state", like, self.online_)
+        state: StepwiseState = unflatten("state", stepwise.empty(), self.online_)
         return state
 
-    def _set_partial(self, model: MixtureModel, state: StepwiseState, data: Data, seconds: float) -> None:
+    def _set_partial(self, stepwise: Stepwise, state: StepwiseState, data: Data, seconds: float) -> None:
         was_online = hasattr(self, "online_")
-        objective = model.objective(state.stats, state.params)
+        objective = stepwise.objective(state)
         bounds = [*(self.lower_bounds_ if was_online else []), objective]
         history = self.history_["seconds"] if was_online else np.empty(0)
         fit = Fit(state.params, reason=StopReason.PARTIAL, objectives=bounds, seconds=[*history, seconds])
         fit.changes = np.diff(bounds, prepend=-np.inf).tolist()
-        self._set_fit(model, fit, data.source.n_features)
-        weight = float(data.weights.sum()) if len(data.weights) else data.source.n_rows
-        self.log_likelihood_ = objective * weight
+        self._set_fit(stepwise.model, fit, data.source.n_features)
+        self.log_likelihood_ = objective * data.weight
+        self.total_weight_ = float(state.weight[0])
         self.deaths_: list[int] = []
         self.saddles_: list[int] = []
         self.fit_seconds_ = float(np.sum(fit.seconds))
@@ -330,6 +336,7 @@ class BaseMixture(FittedMixture):
         final = accumulate(model, best.params, data, shape)
         self._set_fit(model, best, shape.n_features)
         self.log_likelihood_ = float(final.labels.log_likelihood) * data.unit
+        self.total_weight_ = float(final.labels.weight) * data.unit
         self.fit_seconds_ = time.perf_counter() - began
         self.deaths_ = deaths
         self.saddles_ = best.saddles
@@ -441,40 +448,67 @@ class BaseMixture(FittedMixture):
 
     def _check_record(self) -> None:
         """Raise ValueError unless what is told of a loaded model's fit is sound."""
-        scalars = (
-            "converged_",
-            "stop_reason_",
-            "at_floor_",
-            "saddles_",
-            "lower_bound_",
-            "log_likelihood_",
-            "n_parameters_",
-            "fit_seconds_",
-        )
-        missing = [name for name in scalars if not hasattr(self, name)]
+        kinds = {
+            "converged_": bool, "stop_reason_": str, "lower_bound_": float, "log_likelihood_": float,
+            "total_weight_": float, "fit_seconds_": float, "n_parameters_": int, "n_iter_": int,
+        }  # fmt: skip
+        missing = [name for name in (*kinds, "at_floor_", "saddles_", "deaths_") if not hasattr(self, name)]
         if missing or set(self.history_) != {"objective", "change", "seconds"}:
             raise ValueError(f"attributes or parts of history_ are missing: {', '.join(missing)}")
-        history = {len(self.lower_bounds_), *(len(values) for values in self.history_.values())}
-        if history != {self.n_iter_}:
-            raise ValueError("history_ does not belong to n_iter_.")
+        for name, kind in kinds.items():
+            if type(getattr(self, name)) is not kind:
+                raise ValueError(f"{name} is {getattr(self, name)!r}.")
+        if not 0 < self.total_weight_ <= LARGEST_WEIGHT:
+            raise ValueError(f"total_weight_ is {self.total_weight_!r}.")
+        self._check_history()
         if hasattr(self, "online_"):
             self._check_online()
-        self.lower_bounds_ = [float(bound) for bound in self.lower_bounds_]
-        self.deaths_ = [int(k) for k in self.deaths_]
-        self.saddles_ = [int(n) for n in self.saddles_]
-        self.at_floor_ = [(int(k), int(j)) for k, j in np.reshape(self.at_floor_, (-1, 2))]
+        n_components, n_columns = self._fitted_model().n_components, self._n_columns()
+        self.deaths_ = _whole_numbers("deaths_", self.deaths_, n_components)
+        self.saddles_ = _whole_numbers("saddles_", self.saddles_, self.n_iter_ + 1)
+        pairs = np.reshape(self.at_floor_, (-1, 2))
+        components = _whole_numbers("at_floor_", pairs[:, 0], n_components)
+        self.at_floor_ = list(zip(components, _whole_numbers("at_floor_", pairs[:, 1], n_columns), strict=True))
         if hasattr(self, "feature_names_in_"):
-            self.__dict__["feature_names_in_"] = np.array(self.__dict__["feature_names_in_"], dtype="O")
+            names = self.__dict__["feature_names_in_"]
+            if (
+                not isinstance(names, list)
+                or len(names) != self.n_features_in_
+                or not all(isinstance(name, str) for name in names)
+            ):
+                raise ValueError("feature_names_in_ are not the names of the features.")
+            self.__dict__["feature_names_in_"] = np.array(names, dtype="O")
+
+    def _check_history(self) -> None:
+        arrays = {"lower_bounds_": np.asarray(self.lower_bounds_, dtype=np.float64)}
+        arrays |= {name: np.asarray(values, dtype=np.float64) for name, values in self.history_.items()}
+        for name, values in arrays.items():
+            if values.shape != (self.n_iter_,):
+                raise ValueError(f"{name} does not belong to n_iter_.")
+            if np.isnan(values).any():
+                raise ValueError(f"{name} is not a number.")
+        self.lower_bounds_ = arrays.pop("lower_bounds_").tolist()
+        self.history_ = arrays
 
     def _check_online(self) -> None:
+        """Raise ValueError unless rows that come can be added to what is known of those before."""
+        shape = Shape(self._n_columns(), np.dtype(np.float64), 1)
         model = self._fitted_model()
-        about = model.about(np.zeros((2, self._n_columns())))
-        like = Stepwise(model, Shape(self._n_columns(), np.dtype(np.float64), 1), 1.0, 0.0).begin(about, step=0)
+        like = Stepwise(model, shape, self.learning_decay, self.learning_offset).empty()
         wanted = {name: array.shape for name, array in flatten("state", like).items()}
-        if {name: array.shape for name, array in self.online_.items()} != wanted:
+        if "state.weight" not in self.online_:
+            raise ValueError("online_ lacks the weight of the rows seen, as in files of older versions: fit again.")
+        if {name: np.shape(array) for name, array in self.online_.items()} != wanted:
             raise ValueError("online_ does not belong to the parameters.")
+        self.online_ = {name: np.asarray(array, dtype=np.float64) for name, array in self.online_.items()}
         if not all(np.isfinite(array).all() for array in self.online_.values()):
             raise ValueError("online_ is not finite.")
+        state: StepwiseState = unflatten("state", like, self.online_)
+        labels = state.stats.labels
+        if not (state.step[0] >= 1 and state.weight[0] > 0 and labels.weight > 0 and (labels.counts >= 0).all()):
+            raise ValueError("online_ has steps, weights or counts that are negative or 0.")
+        if not all(map(np.array_equal, _leaves(state.params), _leaves(self._fitted()))):
+            raise ValueError("online_ has other parameters than the model.")
 
     # --- starts -------------------------------------------------------------------------------
 
@@ -572,6 +606,18 @@ def _weigh_down(weights: np.ndarray | None, allowed: Allowed | None, unlabelled_
 
 def _is_array(init_params: Any) -> bool:
     return not isinstance(init_params, str) and not callable(init_params)
+
+
+def _whole_numbers(name: str, values: Any, end: int) -> list[int]:
+    """Whole numbers from 0 to `end`, not included; raises ValueError."""
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= end)):
+        raise ValueError(f"{name} are not whole numbers from 0 to {end - 1}.")
+    return [int(value) for value in array]
+
+
+def _leaves(values: Any) -> list[np.ndarray]:
+    return [leaf for value in values for leaf in _leaves(value)] if isinstance(values, tuple) else [values]
 
 
 def _restore(model: Any, attributes: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Gaussian mixtures: scikit-learn's interface on fastem's engine."""
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from fastem.families import GAUSSIANS as FAMILIES
 from fastem.families._gaussian import GaussianFamily, GaussianParams
 from fastem.latent.labels import MixtureModel, MixtureParams
 from fastem.start import SKLEARN_METHODS
+from fastem.statistics import as_kernels_read
 
 __all__ = ["GaussianMixture"]
 
@@ -95,6 +96,8 @@ default='kmeans'
         The same for each iteration.
     log_likelihood_ : float
         Log-likelihood of the data under the returned parameters, weighted.
+    total_weight_ : float
+        Weight of all rows: their number, unless they have weights.
     history_ : dict of ndarray
         ``objective``, ``change`` and ``seconds`` of each iteration of the best run.
     deaths_ : list of int
@@ -210,10 +213,7 @@ default='kmeans'
         shape = self._family().covariance_shape(k, d)
         if [np.shape(field) for field in components] != [(k, d), shape, shape]:
             raise ValueError("The fitted parameters do not have the shapes of covariance_type: fit again.")
-        return MixtureParams(
-            np.asarray(self.weights_, dtype=np.float64),
-            GaussianParams(*(np.asarray(field, dtype=np.float64) for field in components)),
-        )
+        return as_kernels_read(MixtureParams(self.weights_, components))
 
     def _check_loaded(self) -> None:
         """Raise ValueError unless parameters and attributes are what a fit could have left."""
@@ -226,7 +226,8 @@ default='kmeans'
         }  # fmt: skip
         for name, shape in shapes.items():
             _check_shape(getattr(self, name), shape, name)
-        if self.n_features_in_ != d or d == 0:
+        check_number("n_features_in_", self.n_features_in_, Integral, 1)
+        if self.n_features_in_ != d:
             raise ValueError(f"n_features_in_ is {self.n_features_in_!r} with {d} columns of means_.")
         if (self.weights_ < 0).any() or not np.isclose(self.weights_.sum(), 1, rtol=0, atol=1e-8):
             raise ValueError("weights_ do not sum to 1.")
@@ -268,11 +269,14 @@ default='kmeans'
         return self.weights_init is None or self.means_init is None or self.precisions_init is None
 
     def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
-        weights = params.weights if self.weights_init is None else _as_float(self.weights_init)  # type: ignore[union-attr]
-        means = params.components.means if self.means_init is None else _as_float(self.means_init)  # type: ignore[union-attr]
+        weights = params.weights if self.weights_init is None else np.array(self.weights_init)  # type: ignore[union-attr]
+        means = params.components.means if self.means_init is None else np.array(self.means_init)  # type: ignore[union-attr]
         if self.precisions_init is None:
-            return MixtureParams(weights, params.components._replace(means=means))  # type: ignore[union-attr]
-        return MixtureParams(weights, GaussianParams(means, *self._family().invert(_as_float(self.precisions_init))))
+            components = params.components._replace(means=means)  # type: ignore[union-attr]
+        else:
+            precisions = np.array(self.precisions_init, dtype=np.float64, order="C")
+            components = GaussianParams(means, *self._family().invert(precisions))
+        return as_kernels_read(MixtureParams(weights, components))
 
     def _check_start(self, model: MixtureModel, n_features: int) -> None:
         k = self.n_components
@@ -289,10 +293,6 @@ default='kmeans'
             wanted = self._family().covariance_shape(k, n_features)
             precisions = _check_shape(self.precisions_init, wanted, "precisions_init")
             _check_positive(precisions, self.covariance_type)
-
-
-def _as_float(values: Any) -> np.ndarray:
-    return np.array(values, dtype=np.float64)
 
 
 def _check_shape(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,15 @@ from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
 from fastem.sources import CodedSource, FrameSource, ResponseSource, Source, levels_of, open_source
+from fastem.statistics import as_kernels_read
 
 __all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
 
 _SAMPLE_ROWS = 10_000
 # What a converged fit may still gain, in units of tol.
 _REACH = 10
+# Numbers that are no burden.
+_FEW = 2**20
 
 
 class Mixture(BaseMixture):
@@ -86,8 +89,8 @@ default='kmeans'
         columns. Only with `Categorical` components.
     rates_, probabilities_, ... : ndarray
         The family's parameters, by their names.
-    converged_, stop_reason_, n_iter_, lower_bound_, lower_bounds_, log_likelihood_, history_, \
-deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
+    converged_, stop_reason_, n_iter_, lower_bound_, lower_bounds_, log_likelihood_, total_weight_, \
+history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         As in `fastem.GaussianMixture`. With a prior, the bounds count its log density too.
     n_columns_ : int
         Columns of a row, with the response if there is one.
@@ -256,6 +259,15 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
             bound = Noise(bound, None if self.noise is True else float(self.noise)).bind(facts)
         return self._model_of(bound)
 
+    def _with_room(self, model: MixtureModel, data: Data) -> MixtureModel:
+        family = model.family
+        if not hasattr(self, "online_"):
+            family = family.endless(self.family)
+        if family.is_surveyed:
+            survey = data.look(family)
+            family = family.stretched(survey.lows, survey.highs)
+        return model.of(family)
+
     def _model_of(self, family: Family[Any, Any]) -> MixtureModel:
         return MixtureModel(family, self._n_components(), float(self.weight_prior), frozenset(self.frozen))
 
@@ -289,7 +301,7 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
 
     def _fitted(self) -> MixtureParams:
         values = {name: getattr(self, f"{name}_") for name in self.family_.attribute_names()}
-        return MixtureParams(np.asarray(self.weights_, dtype=np.float64), self.family_.from_attributes(values))
+        return as_kernels_read(MixtureParams(self.weights_, self.family_.from_attributes(values)))
 
     def _count_parameters(self, model: MixtureModel, n_features: int) -> int:
         count = super()._count_parameters(model, n_features)
@@ -301,10 +313,51 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
     def _check_loaded(self) -> None:
         """Raise ValueError unless parameters and attributes are what a fit could have left."""
         self._check_parameters()
+        self._check_weights(np.asarray(self.weights_, dtype=np.float64))
+        self._check_columns_of_file()
+        self._check_family()
         params = self._fitted()
-        self._check_weights(params.weights)
         self.family_.check_params(params.components, self._n_components(), self.n_columns_)
+        self._fitted_model()
+        self._check_levels()
         self._check_record()
+
+    def _check_levels(self) -> None:
+        """Raise ValueError unless there are categories for all columns of levels, and only for those."""
+        names = getattr(self, "feature_names_in_", None)
+        wanted = self.family.level_columns(self.n_features_in_, None if names is None else list(names))
+        categories = getattr(self, "categories_", None) or [None] * self.n_features_in_
+        if len(categories) != self.n_features_in_ or {j for j, c in enumerate(categories) if c is not None} != {
+            *wanted
+        }:
+            raise ValueError("categories_ do not belong to the columns.")
+        for found in categories:
+            if found is not None and not (isinstance(found, np.ndarray) and found.ndim == 1 and len(found)):
+                raise ValueError("categories_ must be arrays of levels.")
+
+    def _check_family(self) -> None:
+        """Raise ValueError unless the fitted family is one of the settings' family."""
+        family = self.family_
+        if not isinstance(family, Family) or bool(family.n_noise) != (self.noise is not False):
+            raise ValueError(f"family_ is {family!r} with noise={self.noise!r}.")
+        family.check_settings()
+        family.check_bound(self.n_columns_)
+        own = _without_noise(family)
+        if type(own) is not type(self.family) and own.beside not in self.family.takes_beside:
+            raise ValueError(f"family_ is {own!r}, of the family {self.family!r}.")
+        given = self.n_features_in_ * (2 if own.beside in ("exposure", "trials") else 1) + (own.beside == "offset")
+        if self.n_columns_ not in (given, given + own.has_response):
+            raise ValueError(f"n_columns_ is {self.n_columns_} with {self.n_features_in_} features.")
+
+    def _check_columns_of_file(self) -> None:
+        """Raise ValueError unless there may be as many columns: arrays for them are made before all is known."""
+        for name in ("n_features_in_", "n_columns_"):
+            check_number(name, getattr(self, name), Integral, 1)
+        n_own = self._n_components() - (self.noise is not False)
+        n_numbers = sum(_n_numbers(getattr(self, f"{name}_")) for name in self.family_.attribute_names())
+        # families of fastem have a number for each column, or each two of them; others may have fewer
+        if n_own * self.n_columns_ > max(2 * n_numbers, _FEW):
+            raise ValueError(f"n_columns_ is {self.n_columns_} with {n_numbers} numbers of parameters.")
 
     # --- parameters to start from -------------------------------------------------------------
 
@@ -313,11 +366,11 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         return self.weights_init is None or not self.family.is_given_by(given) or self.noise is not False
 
     def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
-        weights = params.weights if self.weights_init is None else np.array(self.weights_init, dtype=np.float64)  # type: ignore[union-attr]
+        weights = params.weights if self.weights_init is None else np.array(self.weights_init)  # type: ignore[union-attr]
         components = model.family.with_values(
             None if params is None else params.components, dict(self.params_init or {})
         )
-        return MixtureParams(weights, components)
+        return as_kernels_read(MixtureParams(weights, components))
 
     def _check_start(self, model: MixtureModel, n_features: int) -> None:
         if self.weights_init is not None:
@@ -352,6 +405,17 @@ deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in_
         noise: Any = self.noise
         if not isinstance(noise, bool) and not (isinstance(noise, float | int) and noise > 0):
             raise ValueError(f"noise must be True, False or a positive density, not {self.noise!r}.")
+
+
+def _without_noise(family: Family[Any, Any]) -> Family[Any, Any]:
+    return family.family if isinstance(family, Noise) else family
+
+
+def _n_numbers(value: Any) -> int:
+    """Numbers in arrays, also in lists and dicts of them."""
+    if isinstance(value, dict | list | tuple):
+        return sum(map(_n_numbers, value.values() if isinstance(value, dict) else value))
+    return int(np.size(value))
 
 
 # --- shortcuts ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from scipy.special import gammaln
 from fastem.families._special import stirling
 
 __all__ = [
+    "LARGEST_COUNT",
     "check_concentration",
     "check_counts",
     "check_values",
@@ -18,6 +19,8 @@ __all__ = [
     "tabled",
     "upper_values",
 ]
+
+LARGEST_COUNT = 2**53  # up to it whole numbers are told apart
 
 _TABLE = gammaln(np.arange(2048) + 1.0)
 

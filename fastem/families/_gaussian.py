@@ -10,6 +10,7 @@ from numba.extending import overload
 
 from fastem.families._floor import floor_of, floor_variances, relative_floor
 from fastem.families._prior import GaussianPrior
+from fastem.families._settings import check_array, check_floor
 from fastem.family import DegenerateError, Facts, Family, Maximized, Prepared
 from fastem.simd import splat
 from fastem.statistics import add_lanes, zeros
@@ -204,6 +205,12 @@ class GaussianFamily(Family[GaussianParams, Any]):
         if not (self.prior is None or isinstance(self.prior, GaussianPrior)):
             raise ValueError(f"prior must be a GaussianPrior, not {self.prior!r}.")
 
+    def check_bound(self, n_features: int) -> None:
+        check_array("reg_covar", self.reg_covar, np.shape(self.reg_covar) and (n_features,), least=0)
+        check_floor("floor", self.floor, n_features)
+        if self.prior is not None:
+            self.prior.check_bound(n_features)
+
     def bind(self, facts: Facts) -> Self:
         """The prior and the floor, as the data need them."""
         prior = None if self.prior is None else self.prior.bind(facts.rows, facts.weights)
@@ -252,8 +259,10 @@ class GaussianFamily(Family[GaussianParams, Any]):
         return Prepared(kernel, offset)
 
     def recentre(
-        self, stats: Any, counts: np.ndarray, about: GaussianParams, dtype: np.dtype[Any]
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dtype: np.dtype[Any], held: frozenset[str]
     ) -> GaussianParams | None:
+        if "means" in held:
+            return None
         moments = self._moments(stats, counts, about, frozenset())
         covariances = self._covariances(stats.second, moments)
         variances = self.variances(covariances, moments.means.shape[1])
@@ -422,6 +431,10 @@ class GaussianFamily(Family[GaussianParams, Any]):
     @abstractmethod
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Free parameters of the covariances."""
+
+    def parameter_shapes(self, n_components: int, n_features: int) -> tuple[tuple[int, ...], ...]:
+        of_covariances = self.covariance_shape(n_components, n_features)
+        return (n_components, n_features), of_covariances, of_covariances
 
     def check_params(self, params: GaussianParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)

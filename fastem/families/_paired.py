@@ -21,6 +21,12 @@ class PairedFamily(LinearFamily):
         d = rows.shape[1] // 2
         return rows[:, :d], rows[:, d:]
 
+    def n_counted(self, n_features: int) -> int:
+        """Number of columns of counts, of d."""
+        if n_features % 2:
+            raise ValueError(f"{n_features} columns are no counts with a number beside each.")
+        return n_features // 2
+
     def maximize(
         self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
     ) -> Maximized:

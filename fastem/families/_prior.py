@@ -5,6 +5,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from fastem.families._settings import check_array
+
 __all__ = ["GaussianPrior"]
 
 
@@ -57,3 +59,10 @@ class GaussianPrior(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unt
             raise ValueError(f"shrinkage must be at least 0, not {self.shrinkage!r}.")
         dof = float(d + 2 if self.dof is None else self.dof)
         return type(self)(float(self.shrinkage), mean, dof, scale)
+
+    def check_bound(self, n_features: int) -> None:
+        """Raise ValueError unless everything is set, and sound for so many columns."""
+        check_array("shrinkage", self.shrinkage, (), least=0)
+        check_array("mean", self.mean, (n_features,))
+        check_array("dof", self.dof, ())
+        check_array("scale", self.scale, (n_features, n_features))

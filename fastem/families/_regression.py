@@ -6,6 +6,7 @@ import numpy as np
 
 from fastem.families._domain import check_values
 from fastem.families._gaussian import column_moments, in_two_parts
+from fastem.families._settings import check_array, check_flag
 from fastem.family import Facts, Family
 
 __all__ = ["Bounds", "RegressionFamily", "centred_intercepts", "centres"]
@@ -44,6 +45,20 @@ class RegressionFamily(Family[Any, Any]):
         bounds = np.array(Bounds(centre, facts.lows, facts.highs, np.where(spreads > 0, spreads, flat)))
         bound: Self = type(self)(**{**self.get_params(deep=False), "bounds": bounds})
         return bound
+
+    def check_bound(self, n_features: int) -> None:
+        super().check_bound(n_features)
+        bounds = Bounds(*check_array("bounds", self.bounds, (len(Bounds._fields), n_features)))
+        if (bounds.lows > bounds.highs).any() or (bounds.spreads < 0).any():
+            raise ValueError("bounds have a least value above the largest one, or a negative spread.")
+        for name in ("fit_intercept", "has_offset"):
+            check_flag(name, getattr(self, name, False))
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        bounds = Bounds(*self.bounds)
+        wider = bounds._replace(lows=np.minimum(bounds.lows, lows), highs=np.maximum(bounds.highs, highs))
+        stretched: Self = type(self)(**{**self.get_params(deep=False), "bounds": np.array(wider)})
+        return stretched
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         wrong = np.isnan(rows[:, :-1])

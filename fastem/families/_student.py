@@ -11,6 +11,7 @@ from fastem.elementary import log
 from fastem.families._correlated import conditional_law, patterns
 from fastem.families._floor import floor_of
 from fastem.families._gaussian import GaussianFamily, GaussianParams
+from fastem.families._settings import check_flag
 from fastem.families._special import log_minus_psi, log_rising
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import fill, fma, lanes, load, splat, store, total
@@ -215,6 +216,12 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
             raise ValueError(f"dofs must be positive, not {self.dofs!r}.")
         return type(self)(self.dofs, self.shared_dofs, self.reg_covar, floor_of(facts.rows, self.floor))
 
+    def check_bound(self, n_features: int) -> None:
+        self._gaussians.check_bound(n_features)
+        check_flag("shared_dofs", self.shared_dofs)
+        if self.dofs is not None and not (isinstance(self.dofs, float | int) and self.dofs > 0):
+            raise ValueError(f"dofs must be positive, not {self.dofs!r}.")
+
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return draw_in(rows)
 
@@ -259,9 +266,14 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         return Prepared(self._kernel(kernel, params, tuple(t.astype(dtype) for t in (*tables, inverse))), offset)
 
     def recentre(
-        self, stats: StudentStatistics, counts: np.ndarray, about: StudentParams, dtype: np.dtype[Any]
+        self,
+        stats: StudentStatistics,
+        counts: np.ndarray,
+        about: StudentParams,
+        dtype: np.dtype[Any],
+        held: frozenset[str],
     ) -> StudentParams | None:
-        centre = self._gaussians.recentre(stats, stats.scales, self._as_gaussians(about), dtype)
+        centre = self._gaussians.recentre(stats, stats.scales, self._as_gaussians(about), dtype, held)
         return None if centre is None else about._replace(means=centre.means)
 
     def move(self, stats: StudentStatistics, counts: np.ndarray, about: StudentParams, to: StudentParams) -> Any:
@@ -385,6 +397,9 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         gaussians = self._gaussians
         of_dofs = self.n_parameters(n_components, n_features) - gaussians.n_parameters(n_components, n_features)
         return gaussians.n_held(of_gaussians, n_components, n_features) + of_dofs * ("dofs" in held)
+
+    def parameter_shapes(self, n_components: int, n_features: int) -> tuple[tuple[int, ...], ...]:
+        return (*self._gaussians.parameter_shapes(n_components, n_features)[:2], (n_components,))
 
     def check_params(self, params: StudentParams, n_components: int, n_features: int) -> None:
         # infinitely many, of Gaussians, are what a start begins with

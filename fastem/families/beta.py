@@ -48,6 +48,9 @@ class Beta(ExpandedFamily):
         if not self.largest > 0:
             raise ValueError(f"largest must be positive, not {self.largest!r}.")
 
+    def check_bound(self, n_features: int) -> None:
+        self.check_settings()
+
     def at_floor(self, params: BetaParams) -> np.ndarray:
         return np.asarray(params.alphas + params.betas >= self.largest * (1 - 1e-6))
 
@@ -59,16 +62,12 @@ class Beta(ExpandedFamily):
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, ~((rows > 0) & (rows < 1)), "the values must lie between 0 and 1")
 
-    def base(self, rows: np.ndarray) -> np.ndarray:
-        logs = np.log(rows, dtype=np.float64) + np.log1p(-rows, dtype=np.float64)
-        return np.asarray(-np.nan_to_num(logs).sum(axis=1))
-
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(logit(rows))
 
     def natural(self, params: BetaParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         alphas, betas = params
-        return alphas, betas, _log_constant(alphas, betas)
+        return alphas - 1, betas - 1, _log_constant(alphas, betas)
 
     def expectations(self, params: BetaParams) -> tuple[np.ndarray, np.ndarray]:
         alphas, betas = params

@@ -6,15 +6,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from scipy.special import xlogy
 
-from fastem.families._domain import check_concentration, check_counts, check_values, excess, tabled
+from fastem.families._domain import LARGEST_COUNT, check_concentration, check_counts, check_values, excess, tabled
 from fastem.families._linear import LinearFamily, log_ratio
 from fastem.families._paired import PairedFamily
+from fastem.families._settings import check_array, check_column_values
 from fastem.families._special import deviance
 from fastem.family import Family
 
 __all__ = ["Bernoulli", "Binomial", "BinomialOfTrials"]
-
-_LOG_HALF = float(np.log(0.5))
 
 
 class ProbabilityParams(NamedTuple):
@@ -109,8 +108,9 @@ class Bernoulli(_Successes):
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, (rows != 0) & (rows != 1), "the values must be 0 or 1")
 
-    def base(self, rows: np.ndarray) -> np.ndarray:
-        return _LOG_HALF * np.count_nonzero(~np.isnan(rows), axis=1)
+    def natural(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray]:
+        failures = log_ratio(1 - params.probabilities, 1.0, -params.probabilities)
+        return log_ratio(params.probabilities, 1.0) - failures, failures
 
 
 class Binomial(_Successes):
@@ -152,6 +152,12 @@ class Binomial(_Successes):
         if self.centres is not None or self._n_trials().shape not in ((), (rows.shape[1],)):
             return self
         return type(self)(self.trials, self.prior, middle_shares(rows, np.broadcast_to(self._n_trials(), rows.shape)))
+
+    def check_bound(self, n_features: int) -> None:
+        trials = check_array("trials", self.trials, np.shape(self.trials) and (n_features,), least=1)
+        if (trials % 1 != 0).any() or (trials > LARGEST_COUNT).any():
+            raise ValueError(f"trials must be whole numbers up to {LARGEST_COUNT}, not {self.trials!r}.")
+        _check_centres(self.centres, n_features)
 
     def _centres(self) -> Any:
         return 0.5 if self.centres is None else np.asarray(self.centres)
@@ -199,6 +205,9 @@ class BinomialOfTrials(PairedFamily, _Successes):
     def anchored(self, rows: np.ndarray) -> Self:
         return type(self)(self.prior, middle_shares(*self.halves(rows)) if self.centres is None else self.centres)
 
+    def check_bound(self, n_features: int) -> None:
+        _check_centres(self.centres, self.n_counted(n_features))
+
     def _n_trials(self) -> np.ndarray:
         return np.array(1.0)
 
@@ -229,6 +238,13 @@ class BinomialOfTrials(PairedFamily, _Successes):
     def excluding(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray] | None:
         found = super().excluding(params)
         return None if found is None else (np.hstack(found), np.zeros((len(found[0]), 2 * found[0].shape[1])))
+
+
+def _check_centres(centres: Any, n_columns: int) -> None:
+    """Raise ValueError unless there are no centres, or one between 0 and 1 of each column."""
+    check_column_values("centres", centres, n_columns)
+    if centres is not None and not (np.asarray(centres) < 1).all():
+        raise ValueError("centres must be below 1.")
 
 
 def middle_shares(successes: np.ndarray, trials: np.ndarray) -> np.ndarray:

@@ -9,11 +9,13 @@ from scipy.special import xlogy
 from fastem.families._domain import check_concentration, check_values
 from fastem.families._linear import log_table
 from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
+from fastem.families._settings import check_whole
 from fastem.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["Categorical"]
 
 _MOST_FEATURES = 500  # of k-means
+_MOST_LEVELS = 10**6
 
 
 class CategoricalParams(NamedTuple):
@@ -78,11 +80,21 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         levels = [(resp @ table).argmax(axis=1) for table in self._split(params.probabilities)]
         return np.where(np.isnan(rows), np.stack(levels, axis=1), filled)
 
+    def check_bound(self, n_features: int) -> None:
+        if self.levels is None or len(self.levels) != n_features:
+            raise ValueError(f"levels should have one number for each of {n_features} columns, not {self.levels!r}.")
+        for n in self.levels:
+            check_whole("levels", n, least=1, most=_MOST_LEVELS)
+
+    def parameter_shapes(self, n_components: int, n_features: int) -> tuple[tuple[int, ...], ...]:
+        return ((n_components, sum(self._levels())),)
+
     def check(self, rows: np.ndarray, first_row: int) -> None:
-        wrong = ~((rows >= 0) & (rows < 1e6) & (rows == np.floor(rows)))
+        wrong = ~((rows >= 0) & (rows < _MOST_LEVELS) & (rows == np.floor(rows)))
         check_values(rows, first_row, wrong, "levels are coded by whole numbers from 0 on")
         if self.levels is not None and len(self.levels) == rows.shape[1]:
-            check_values(rows, first_row, rows >= np.array(self.levels), f"the columns have {list(self.levels)} levels")
+            known = f"the columns have {list(self.levels)} levels; where others can come, give their numbers as levels="
+            check_values(rows, first_row, rows >= np.array(self.levels), known)
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         levels = self._levels()

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.families._counts import DRAWS, Counts, CountTable, count_table, counts_up_to, rises, rising
-from fastem.families._domain import check_counts
+from fastem.families._domain import LARGEST_COUNT, check_counts
 from fastem.families._lookup import LookupStatistics, Table, table_of
+from fastem.families._settings import check_whole
 from fastem.families._special import stirling
 from fastem.family import Facts, Family, Maximized, Prepared
 
@@ -15,6 +16,8 @@ __all__ = ["DirichletMultinomial"]
 _ITERATIONS = 200
 # Beyond this sum of concentrations, times the mean sum of a row, the distribution is multinomial to all digits.
 _LARGEST_SUM = 1e8
+# What no fit reaches, for rows of any sum.
+_LARGEST = 1e30
 
 
 class DirichletMultinomialParams(NamedTuple):
@@ -34,7 +37,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
     Parameters
     ----------
     largest : int, optional
-        Largest sum of a row that can come, for `partial_fit`; default: that of the data.
+        Largest sum of a row that can come; default: that of the data, in `partial_fit` 2^53.
     n_trials : int, optional
         Sum of the rows that `sample` draws; default: the mean sum of the data.
 
@@ -68,11 +71,18 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         mean = round(float(facts.rows.sum(axis=1).mean()))
         return type(self)(self.largest, mean if self.n_trials is None else self.n_trials)
 
+    def check_bound(self, n_features: int) -> None:
+        check_whole("largest", 0 if self.largest is None else self.largest)
+        check_whole("n_trials", self.n_trials)
+
     def reach(self, rows: np.ndarray) -> np.ndarray:
         return rows.sum(axis=1).max(initial=0, keepdims=True)
 
     def widened(self, reach: np.ndarray) -> Self:
         return self if reach[0] <= (self.largest or 0) else type(self)(int(reach[0]), self.n_trials)
+
+    def endless(self, given: Any) -> Self:
+        return self if given.largest is not None else type(self)(LARGEST_COUNT, self.n_trials)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)
@@ -168,8 +178,8 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
     def check_params(self, params: DirichletMultinomialParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)
-        if (params.concentrations <= 0).any():
-            raise ValueError("The parameter 'concentrations' must be positive.")
+        if (params.concentrations <= 0).any() or not (params.concentrations <= _LARGEST).all():
+            raise ValueError(f"The parameter 'concentrations' must be positive, and not above {_LARGEST:g}.")
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -228,7 +238,7 @@ def _fit_concentrations(histograms: np.ndarray, counts: Counts, alphas: np.ndarr
         newton = alphas - (gradient - shift) / curvature
         after = _accept(newton, best, likelihood.value)
         if after is None:
-            after = alphas * np.where(some, slopes / max(of_sums, tiny), 1)
+            after = np.maximum(alphas * np.where(some, slopes / max(of_sums, tiny), 1), 1e-10)
         gain = likelihood.value(after) - best
         if not gain > 0:
             break

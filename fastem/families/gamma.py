@@ -7,6 +7,7 @@ from scipy.special import polygamma, psi
 
 from fastem.families._domain import check_values, upper_values
 from fastem.families._expanded import ExpandedFamily, PositiveKernel, newton
+from fastem.families._settings import check_column_values
 from fastem.families._special import gap, log_minus_psi, stirling
 from fastem.family import Facts
 
@@ -55,6 +56,11 @@ class Gamma(ExpandedFamily):
     def bind(self, facts: Facts) -> Self:
         return type(self)(self.floor, upper_values(facts.rows) if self.units is None else self.units)
 
+    def check_bound(self, n_features: int) -> None:
+        check_column_values("units", self.units, n_features)
+        if self.floor is not None:
+            check_column_values("floor", np.broadcast_to(self.floor, n_features), n_features)
+
     def _units(self, n_features: int) -> np.ndarray:
         return np.ones(n_features) if self.units is None else np.asarray(self.units)
 
@@ -83,9 +89,6 @@ class Gamma(ExpandedFamily):
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, ~(rows > 0), "the values must be positive")
 
-    def base(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(-np.nan_to_num(np.log(rows, dtype=np.float64)).sum(axis=1))
-
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.cbrt(rows)
 
@@ -93,7 +96,8 @@ class Gamma(ExpandedFamily):
         """With the mean m, ``shape (log (x / m) - x / m + 1)`` by what is small where x and m are near the unit."""
         shapes, relative = params.shapes, self._relative(params)
         constants = 0.5 * np.log(shapes / (2 * np.pi)) - stirling(shapes) - shapes * gap(1 / relative - 1)
-        return shapes * (1 - 1 / relative), -shapes, constants
+        # less log x, which is the difference of both functions of x and the log of the unit
+        return shapes * (1 - 1 / relative) - 1, 1 - shapes, constants - np.log(self._units(shapes.shape[1]))
 
     def kernel_extras(self, params: GammaParams) -> tuple[np.ndarray, ...]:
         return (1 / self._units(params.shapes.shape[1]),)

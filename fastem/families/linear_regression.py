@@ -150,6 +150,11 @@ class LinearRegression(RegressionFamily):
         self.bounds = bounds
         self.floor = floor
 
+    def check_settings(self) -> None:
+        for name, value in (("reg_variance", self.reg_variance), ("floor", self.floor)):
+            if value is not None and not 0 <= value < np.inf:
+                raise ValueError(f"{name} must be a number from 0 on, not {value!r}.")
+
     def _centres(self, params: LinearRegressionParams) -> np.ndarray:
         """What moments are taken about (K, d): the middle of the columns, and where each line passes it."""
         middle = Bounds(*self.bounds).centre[:-1]

@@ -6,13 +6,16 @@ import numpy as np
 from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
+from fastem.elementary import log
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of
 from fastem.families._gaussian import GaussianParams
 from fastem.families._independent import IndependentStatistics, add_incomplete, incomplete_log_density
 from fastem.families._logs import take_logarithms
+from fastem.families._settings import check_column_values
 from fastem.families.gaussian_diag import GaussianDiag
 from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.simd import fill, huge, lanes, load, splat, store, where_greater
 from fastem.tiles import n_points
 
 __all__ = ["LogNormal"]
@@ -50,9 +53,25 @@ def _logarithms(tile, params, scratch):  # type: ignore[no-untyped-def]
     return scratch[: tile.shape[0] * n_points(tile)].reshape(tile.shape)
 
 
+@njit(error_model="numpy")
+def _subtract_logarithms(logs, params, out):  # type: ignore[no-untyped-def]
+    """The density of x is that of its logarithm, divided by x."""
+    m = n_points(logs)
+    for b in range(0, m, lanes(logs)):
+        s = fill(load(logs, b), 0.0)
+        zero = s
+        for j in range(logs.shape[0]):
+            t = load(logs, j * m + b)
+            s = s + where_greater(t, zero - huge(t), t - log(splat(params.inverse_units, j)), zero)
+        for k in range(out.shape[0]):
+            store(out, k * m + b, load(out, k * m + b) - s)
+
+
 @implements(log_density, LogKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    incomplete_log_density(_logarithms(tile, params, scratch), params, out)
+    logs = _logarithms(tile, params, scratch)
+    incomplete_log_density(logs, params, out)
+    _subtract_logarithms(logs, params, out)
 
 
 @implements(add_statistics, LogKernel)
@@ -103,6 +122,10 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
             floor[0] = np.maximum(floor[0], floor[1])
         return type(self)(self.reg_covar, floor, units)
 
+    def check_bound(self, n_features: int) -> None:
+        self._gaussians.check_bound(n_features)
+        check_column_values("units", self.units, n_features)
+
     def at_floor(self, params: LogNormalParams) -> np.ndarray:
         return self._gaussians.at_floor(self._as_gaussians(params))
 
@@ -111,9 +134,6 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, ~(rows > 0), "the values must be positive")
-
-    def base(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(-np.nan_to_num(np.log(rows, dtype=np.float64)).sum(axis=1))
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.log(rows / self._units(rows.shape[1])).astype(rows.dtype)
@@ -145,9 +165,14 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         return Prepared(kind(*prepared.params, inverse_units), prepared.offset)
 
     def recentre(
-        self, stats: IndependentStatistics, counts: np.ndarray, about: LogNormalParams, dtype: np.dtype[Any]
+        self,
+        stats: IndependentStatistics,
+        counts: np.ndarray,
+        about: LogNormalParams,
+        dtype: np.dtype[Any],
+        held: frozenset[str],
     ) -> LogNormalParams | None:
-        centre = self._gaussians.recentre(stats, counts, self._as_gaussians(about), dtype)
+        centre = self._gaussians.recentre(stats, counts, self._as_gaussians(about), dtype, _of_gaussians(held))
         return None if centre is None else about._replace(log_means=centre.means)
 
     def move(
@@ -169,9 +194,7 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         dead: np.ndarray,
         held: frozenset[str],
     ) -> Maximized:
-        names = {"log_means": "means", "log_sds": "covariances"}
-        of_gaussians = frozenset(names[name] for name in held & names.keys())
-        result = self._gaussians.maximize(stats, counts, self._as_gaussians(about), dead, of_gaussians)
+        result = self._gaussians.maximize(stats, counts, self._as_gaussians(about), dead, _of_gaussians(held))
         return Maximized(LogNormalParams(result.params.means, np.sqrt(result.params.covariances)), result.slack)
 
     def expected(self, params: LogNormalParams, counts: np.ndarray) -> Any:
@@ -205,3 +228,9 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
 
     def means(self, params: LogNormalParams) -> np.ndarray:
         return self._units(params.log_means.shape[1]) * np.exp(params.log_means + params.log_sds**2 / 2)
+
+
+def _of_gaussians(held: frozenset[str]) -> frozenset[str]:
+    """Names that are held, as Gaussians call them."""
+    names = {"log_means": "means", "log_sds": "covariances"}
+    return frozenset(names[name] for name in held & names.keys())

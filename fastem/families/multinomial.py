@@ -7,6 +7,7 @@ from scipy.special import xlogy
 
 from fastem.families._domain import check_concentration, check_counts, excess, tabled
 from fastem.families._linear import LinearFamily, LinearStatistics, log_ratio
+from fastem.families._settings import check_column_values, check_whole
 from fastem.families._special import deviance
 from fastem.family import Facts, Maximized
 
@@ -62,6 +63,10 @@ class Multinomial(LinearFamily):
             return self
         totals = np.where(np.isfinite(rows) & (rows > 0), rows, 0).sum(axis=0, dtype=np.float64) + 1
         return type(self)(self.prior, self.n_trials, totals / totals.sum())
+
+    def check_bound(self, n_features: int) -> None:
+        check_column_values("centres", self.centres, n_features)
+        check_whole("n_trials", self.n_trials)
 
     def _centres(self, n_features: int) -> np.ndarray:
         return np.full(n_features, 1 / n_features) if self.centres is None else np.asarray(self.centres)

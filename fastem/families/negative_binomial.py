@@ -5,9 +5,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.families._counts import DRAWS, Counts, CountTable, Rising, count_table, counts_up_to, rises, rising
-from fastem.families._domain import check_counts
+from fastem.families._domain import LARGEST_COUNT, check_counts
 from fastem.families._linear import IMPOSSIBLE
 from fastem.families._lookup import LookupStatistics, Table, table_of
+from fastem.families._settings import check_whole
 from fastem.families._special import deviance, stirling
 from fastem.family import Family, Maximized, Prepared
 
@@ -32,7 +33,7 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     Parameters
     ----------
     largest : int, optional
-        Largest count that can come, for `partial_fit`; default: the largest one in the data.
+        Largest count that can come; default: the largest one in the data, in `partial_fit` 2^53.
 
     Examples
     --------
@@ -52,11 +53,17 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
 
     # --- data ---------------------------------------------------------------------------------
 
+    def check_bound(self, n_features: int) -> None:
+        check_whole("largest", 0 if self.largest is None else self.largest)
+
     def reach(self, rows: np.ndarray) -> np.ndarray:
         return np.fmax.reduce(rows, axis=None, initial=0, keepdims=True).ravel()
 
     def widened(self, reach: np.ndarray) -> Self:
         return self if reach[0] <= (self.largest or 0) else type(self)(int(reach[0]))
+
+    def endless(self, given: Any) -> Self:
+        return self if given.largest is not None else type(self)(LARGEST_COUNT)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_counts(rows, first_row)

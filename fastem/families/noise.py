@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._settings import check_array
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.tiles import n_points
 
@@ -64,15 +65,35 @@ class Noise(Family[Any, Any]):
         self.shared = family.shared  # type: ignore[misc]
         self.takes_missing = family.takes_missing and density is None  # type: ignore[misc]
         self.takes_steps = family.takes_steps  # type: ignore[misc]
+        self.takes_beside = family.takes_beside  # type: ignore[misc]
+        self.beside = family.beside
         self.starts_blind = family.starts_blind  # type: ignore[misc]
         self.has_response = family.has_response  # type: ignore[misc]
         self.is_discrete = family.is_discrete  # type: ignore[misc]
 
     # --- data ---------------------------------------------------------------------------------
 
+    def check_settings(self) -> None:
+        self.family.check_settings()
+
+    def check_bound(self, n_features: int) -> None:
+        if not isinstance(self.family, Family) or isinstance(self.family, Noise):
+            raise ValueError(f"Noise lies beside components of a family, not of {self.family!r}.")
+        self.family.check_bound(n_features)
+        check_array("log_cells", self.log_cells, (n_features,))
+        if self.density is None:
+            check_array("lows", self.lows, (n_features,))
+        elif self.lows is not None or not check_array("density", self.density, ()) > 0:
+            raise ValueError(f"Noise of a given density has no box, and a positive density, not {self.density!r}.")
+
     def bind(self, facts: Facts) -> Self:
         assert facts.lows is not None and facts.highs is not None
         d = len(facts.lows)
+        if self.family.base(facts.rows[:1]) is not None:
+            raise ValueError(
+                f"No noise can stand beside {self.family!r}: its densities leave out a factor of each row, which the "
+                "noise would lack. Use NegativeBinomial, or one component more."
+            )
         if self.density is not None:
             return type(self)(self.family, self.density, np.full(d, np.log(self.density) / d))
         widths = facts.highs - facts.lows
@@ -93,6 +114,16 @@ class Noise(Family[Any, Any]):
 
     def settled(self, params: Any, resp: np.ndarray, rows: np.ndarray, filled: np.ndarray) -> np.ndarray:
         return self.family.settled(params, resp[:, :-1], rows, filled)
+
+    def endless(self, given: Family[Any, Any]) -> Self:
+        return type(self)(self.family.endless(given), self.density, self.log_cells, self.lows)
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        family = self.family.stretched(lows, highs)
+        if self.density is not None:
+            return type(self)(family, self.density, self.log_cells, self.lows)
+        low, high = np.minimum(self.lows, lows), np.maximum(self.lows + self._widths(), highs)
+        return type(self)(family, None, -np.log(high - low), low)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         self.family.check(rows, first_row)
@@ -126,8 +157,8 @@ class Noise(Family[Any, Any]):
     def kernel_statistics(self, stats: Any) -> Any:
         return self.family.kernel_statistics(stats)
 
-    def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any]) -> Any:
-        return self.family.recentre(stats, counts[:-1], about, dtype)
+    def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any], held: frozenset[str]) -> Any:
+        return self.family.recentre(stats, counts[:-1], about, dtype, held)
 
     def move(self, stats: Any, counts: np.ndarray, about: Any, to: Any) -> Any:
         return self.family.move(stats, counts[:-1], about, to)

@@ -8,6 +8,7 @@ from fastem.families._domain import check_counts, check_values, excess, positive
 from fastem.families._linear import log_ratio
 from fastem.families._paired import PairedFamily
 from fastem.families._rates import RateFamily
+from fastem.families._settings import check_column_values
 from fastem.families._special import deviance
 from fastem.family import Family
 
@@ -53,6 +54,9 @@ class Poisson(RateFamily):
 
     def anchored(self, rows: np.ndarray) -> Self:
         return type(self)(self.prior, positive_medians(rows) if self.centres is None else self.centres)
+
+    def check_bound(self, n_features: int) -> None:
+        check_column_values("centres", self.centres, n_features)
 
     def _centres(self, n_features: int) -> np.ndarray:
         return np.ones(n_features) if self.centres is None else np.asarray(self.centres)
@@ -109,6 +113,9 @@ class ExposedPoisson(PairedFamily, Poisson):
         counts, exposures = self.halves(rows)
         with np.errstate(all="ignore"):
             return type(self)(self.prior, positive_medians(counts / exposures))
+
+    def check_bound(self, n_features: int) -> None:
+        super().check_bound(self.n_counted(n_features))
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         counts, exposures = self.halves(rows)

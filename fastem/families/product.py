@@ -152,6 +152,17 @@ class Product(Family[ProductParams, ProductStatistics]):
             if isinstance(part, Family):
                 part.check_settings()
 
+    def check_bound(self, n_features: int) -> None:
+        if not isinstance(self.columns, list | tuple) or len(self.columns) != len(self.parts):
+            raise ValueError(f"columns should name the columns of {len(self.parts)} parts, not {self.columns!r}.")
+        for key, part in self.parts.items():
+            _check_part(key, part)
+        found = sorted(j for mine in self.columns for j in mine)
+        if len(found) != n_features or any(type(j) is not int or j != i for i, j in enumerate(found)):
+            raise ValueError(f"columns should name each of {n_features} columns once, not {self.columns!r}.")
+        for part, mine in self._each():
+            part.check_bound(len(mine))
+
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         return type(self)(self.parts, self._find(n_columns, names))
 
@@ -183,10 +194,7 @@ class Product(Family[ProductParams, ProductStatistics]):
         """Numbers of the parts' columns; raises ValueError unless each column has one part."""
         found = []
         for key, part in self.parts.items():
-            if not isinstance(part, Family) or isinstance(part, Product):
-                raise ValueError(f"The part {key!r} must be a family, such as Poisson(), not {part!r}.")
-            if part.has_response:
-                raise ValueError(f"{part!r} is a regression: it cannot be a part of a product.")
+            _check_part(key, part)
             found.append([self._number(name, n_columns, names) for name in (key if isinstance(key, tuple) else (key,))])
         every = sorted(j for mine in found for j in mine)
         if every != list(range(n_columns)):
@@ -220,6 +228,14 @@ class Product(Family[ProductParams, ProductStatistics]):
         wider = {key: part.widened(own) for (key, part), own in zip(self.parts.items(), shares, strict=True)}
         return self if all(wider[key] is part for key, part in self.parts.items()) else type(self)(wider, self.columns)
 
+    def endless(self, given: Any) -> Self:
+        each = zip(self.parts.items(), given.parts.values(), strict=True)
+        return type(self)({key: part.endless(settings) for (key, part), settings in each}, self.columns)
+
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        each = zip(self.parts.items(), self.columns, strict=True)
+        return type(self)({key: part.stretched(lows[mine], highs[mine]) for (key, part), mine in each}, self.columns)
+
     def check(self, rows: np.ndarray, first_row: int) -> None:
         for part, mine in self._each():
             try:
@@ -231,8 +247,9 @@ class Product(Family[ProductParams, ProductStatistics]):
                 raise ValueError(named) from error
 
     def base(self, rows: np.ndarray) -> np.ndarray | None:
-        parts = [part.base(rows[:, mine]) for part, mine in self._each()]
-        return np.sum([np.zeros(len(rows)), *(part for part in parts if part is not None)], axis=0)
+        found = [part.base(rows[:, mine]) for part, mine in self._each()]
+        factors = [of_part for of_part in found if of_part is not None]
+        return np.sum(factors, axis=0) if factors else None
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         features = [part.start_features(rows[:, mine]) for part, mine in self._each()]
@@ -293,11 +310,16 @@ class Product(Family[ProductParams, ProductStatistics]):
         return ProductSums(table([describe(sums) for sums in stats.parts]))
 
     def recentre(
-        self, stats: ProductStatistics, counts: np.ndarray, about: ProductParams, dtype: np.dtype[Any]
+        self,
+        stats: ProductStatistics,
+        counts: np.ndarray,
+        about: ProductParams,
+        dtype: np.dtype[Any],
+        held: frozenset[str],
     ) -> ProductParams | None:
+        each = zip(self._names(), self.parts.values(), stats.parts, about.parts, strict=True)
         found = [
-            part.recentre(sums, counts, mine, dtype)
-            for part, sums, mine in zip(self.parts.values(), stats.parts, about.parts, strict=True)
+            part.recentre(sums, counts, mine, dtype, _held_in(name, part, held)) for name, part, sums, mine in each
         ]
         if all(centre is None for centre in found):
             return None
@@ -418,6 +440,14 @@ class Product(Family[ProductParams, ProductStatistics]):
             if np.isnan(rows[:, mine]).any():
                 filled[:, mine] = part.complete(values, k, rows[:, mine], rng)
         return filled
+
+
+def _check_part(key: Any, part: Any) -> None:
+    """Raise ValueError unless something can be a part."""
+    if not isinstance(part, Family) or isinstance(part, Product) or part.n_noise:
+        raise ValueError(f"The part {key!r} must be a family, such as Poisson(), not {part!r}.")
+    if part.has_response:
+        raise ValueError(f"{part!r} is a regression: it cannot be a part of a product.")
 
 
 def _held_in(name: str, part: Family[Any, Any], held: frozenset[str]) -> frozenset[str]:

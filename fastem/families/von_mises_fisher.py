@@ -10,7 +10,8 @@ from fastem.family import Maximized
 
 __all__ = ["VonMisesFisher"]
 
-_LARGEST = 1e8
+_LARGEST = 1e8  # of a fit
+_MOST = 1e16  # beyond it directions are the same to the last digit
 
 
 class VonMisesFisherParams(NamedTuple):
@@ -100,8 +101,10 @@ class VonMisesFisher(LinearFamily):
 
     def check_params(self, params: VonMisesFisherParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)
-        if not np.allclose(np.linalg.norm(params.directions, axis=1), 1) or (params.concentrations < 0).any():
-            raise ValueError("The parameters 'directions' must have length 1, 'concentrations' not be negative.")
+        if not np.allclose(np.linalg.norm(params.directions, axis=1), 1):
+            raise ValueError("The parameter 'directions' must have length 1.")
+        if (params.concentrations < 0).any() or (params.concentrations > _MOST).any():
+            raise ValueError(f"The parameter 'concentrations' must not be negative, nor above {_MOST:g}.")
 
     def means(self, params: VonMisesFisherParams) -> np.ndarray:
         d = params.directions.shape[1]
@@ -114,23 +117,25 @@ class VonMisesFisher(LinearFamily):
         if d == 1:
             signs = np.where(rng.uniform(size=(n, 1)) < 1 / (1 + np.exp(-2 * kappa)), 1.0, -1.0)
             return np.asarray(signs * direction)
-        along = _sample_cosines(kappa, d, n, rng)
+        gaps = _sample_gaps(kappa, d, n, rng)
         across = rng.standard_normal((n, d))
         across -= (across @ direction)[:, None] * direction
         across /= np.linalg.norm(across, axis=1, keepdims=True)
-        return np.asarray(along[:, None] * direction + np.sqrt(1 - along**2)[:, None] * across)
+        return np.asarray((1 - gaps)[:, None] * direction + np.sqrt(gaps * (2 - gaps))[:, None] * across)
 
 
-def _sample_cosines(kappa: float, d: int, n: int, rng: np.random.RandomState) -> np.ndarray:
-    b = (d - 1) / (2 * kappa + np.sqrt(4 * kappa**2 + (d - 1) ** 2))
+def _sample_gaps(kappa: float, d: int, n: int, rng: np.random.RandomState) -> np.ndarray:
+    """What cosines w of the angle lack from 1, which keeps its digits where directions are close."""
+    b = (d - 1) / (2 * kappa + np.hypot(2 * kappa, d - 1))
     x = (1 - b) / (1 + b)
-    c = kappa * x + (d - 1) * np.log(1 - x**2)
+    gap_x = 2 * b / (1 + b)  # 1 - x
     found = np.empty(0)
     while len(found) < n:
         z = rng.beta((d - 1) / 2, (d - 1) / 2, size=2 * n + 10)
-        w = (1 - (1 + b) * z) / (1 - (1 - b) * z)
-        good = kappa * w + (d - 1) * np.log(1 - x * w) - c >= np.log(rng.uniform(size=len(z)))
-        found = np.append(found, w[good])
+        gaps = 2 * b * z / ((1 - z) + b * z)
+        ratios = (gap_x + x * gaps) / (gap_x * (1 + x))  # (1 - x w) / (1 - x^2)
+        good = kappa * (gap_x - gaps) + (d - 1) * np.log(ratios) >= np.log(rng.uniform(size=len(z)))
+        found = np.append(found, gaps[good])
     return found[:n]
 
 

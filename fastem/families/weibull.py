@@ -10,6 +10,7 @@ from fastem.elementary import exp
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of, floor_variances
 from fastem.families._logs import take_logarithms
+from fastem.families._settings import check_array, check_column_values, check_floor
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
 from fastem.statistics import zeros
@@ -51,7 +52,7 @@ class WeibullParams(NamedTuple):
 
 @implements(log_density, WeibullKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    """In each cell ``log shape + z - exp z`` with ``z = shape (t - log scale)``."""
+    """In each cell ``log shape - t + z - exp z`` with ``z = shape (t - log scale)``."""
     take_logarithms(tile, params.inverse_units, scratch)
     d = tile.shape[0]
     w = lanes(tile)
@@ -64,7 +65,7 @@ def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
             for j in range(d):
                 t = load(scratch, j * m + b)
                 z = minimum(fma(splat(params.shapes, k * d + j), t, zero - splat(params.offsets, k * d + j)), most)
-                cell = (splat(params.constants, k * d + j) + z) - exp(z)
+                cell = ((splat(params.constants, k * d + j) - t) + z) - exp(z)
                 s = s + where_greater(t, zero - huge(t), cell, zero)
             store(out, k * m + b, s)
 
@@ -144,6 +145,19 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
             floor = np.stack([floor[1], _LOG_ROUNDINGS * floor[1]])
         return type(self)(log_range, floor, units)
 
+    def stretched(self, lows: np.ndarray, highs: np.ndarray) -> Self:
+        low, high = np.asarray(self.log_range)
+        # a column without any value has no positive largest one
+        logs = np.log(lows), np.log(np.maximum(highs, np.finfo(np.float64).tiny))
+        return type(self)(np.array([np.minimum(low, logs[0]), np.maximum(high, logs[1])]), self.floor, self.units)
+
+    def check_bound(self, n_features: int) -> None:
+        low, high = check_array("log_range", self.log_range, (2, n_features))
+        if (low > high).any():
+            raise ValueError("log_range has a least logarithm above the largest one.")
+        check_floor("floor", self.floor, n_features)
+        check_column_values("units", self.units, n_features)
+
     def _units(self, n_features: int) -> np.ndarray:
         return np.ones(n_features) if self.units is None else np.asarray(self.units)
 
@@ -158,9 +172,6 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         check_values(rows, first_row, ~(rows > 0), "the values must be positive")
-
-    def base(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(-np.nan_to_num(np.log(rows, dtype=np.float64)).sum(axis=1))
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.log(rows / self._units(rows.shape[1])).astype(rows.dtype)
@@ -182,7 +193,8 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         offset = float(log_weights.max())
         shapes, scales = params
         units = self._units(shapes.shape[1])
-        fields = shapes, shapes * np.log(scales / units), np.log(shapes), log_weights - offset, 1 / units
+        constants = np.log(shapes / units)
+        fields = shapes, shapes * np.log(scales / units), constants, log_weights - offset, 1 / units
         return Prepared(WeibullKernel(*(np.ascontiguousarray(field, dtype) for field in fields)), offset)
 
     def about(self, rows: np.ndarray, n_components: int) -> WeibullParams:

@@ -364,10 +364,8 @@ class MixtureModel:
 
     def recentre(self, stats: Statistics, about: MixtureParams, shape: Shape) -> MixtureParams | None:
         """A better reference point for the moments, where they lost accuracy."""
-        # centres that are held cannot move
-        if {name.rpartition(".")[2] for name in self.held} & {"means", "log_means", "parts"}:
-            return None
-        components = self.family.recentre(stats.family, stats.labels.counts, about.components, shape.dtype)
+        counts = stats.labels.counts
+        components = self.family.recentre(stats.family, counts, about.components, shape.dtype, self.held)
         return None if components is None else about._replace(components=components)
 
     def maximize(self, stats: Statistics, about: MixtureParams, policy: DeathPolicy) -> Maximized:
