@@ -40,6 +40,7 @@ class FamilyCase:
     """A family with data of two overlapping components.
 
     ``draw(n, rng)`` gives rows; ``log_density(fit, k, rows)`` the truth for component k of a fit.
+    ``kernels`` names a case before it that compiles the same kernels, if there is one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class FamilyCase:
     draw: Callable[[int, np.random.Generator], np.ndarray]
     log_density: Callable[[Any, int, np.ndarray], np.ndarray]
     settings: dict[str, Any] = field(default_factory=dict)
+    kernels: str | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -201,22 +203,26 @@ FAMILIES = [
         "bernoulli", Bernoulli(),
         _mixed(lambda n, rng: rng.random((n, 5)) < 0.3, lambda n, rng: rng.random((n, 5)) < [0.8, 0.7, 0.6, 0.5, 0.9]),
         _cells(lambda fit, k, x: stats.bernoulli(fit.probabilities_[k]).logpmf(x)),
+        kernels="poisson",
     ),
     FamilyCase(
         "binomial", Binomial([10, 4]),
         _mixed(lambda n, rng: rng.binomial([10, 4], 0.3, (n, 2)), lambda n, rng: rng.binomial([10, 4], 0.7, (n, 2))),
         _cells(lambda fit, k, x: stats.binom([10, 4], fit.probabilities_[k]).logpmf(x)),
+        kernels="poisson",
     ),
     FamilyCase(
         "exponential", Exponential(),
         _mixed(lambda n, rng: rng.exponential([1, 5], (n, 2)), lambda n, rng: rng.exponential([6, 1], (n, 2))),
         _cells(lambda fit, k, x: stats.expon(scale=1 / fit.rates_[k]).logpdf(x)),
+        kernels="poisson",
     ),
     FamilyCase(
         "multinomial", Multinomial(),
         _mixed(lambda n, rng: rng.multinomial(8, [0.2, 0.3, 0.5], n),
                lambda n, rng: rng.multinomial(9, [0.6, 0.3, 0.1], n)),
         _multinomial_log_density,
+        kernels="poisson",
     ),
     FamilyCase(
         "categorical", Categorical(), _categorical,
@@ -227,6 +233,7 @@ FAMILIES = [
         "categorical_of_many_levels", Categorical(levels=[2, 4, 60, 4]), _categorical,
         _cells(lambda fit, k, x: np.stack([
             np.log(np.maximum(p[k][x[:, j].astype(int)], 1e-300)) for j, p in enumerate(fit.probabilities_)], axis=1)),
+        kernels="categorical",
     ),
     FamilyCase(
         "negative_binomial", NegativeBinomial(),
@@ -234,9 +241,11 @@ FAMILIES = [
                lambda n, rng: rng.negative_binomial(6, [0.7, 0.4], size=(n, 2))),
         _cells(lambda fit, k, x: stats.nbinom(
             fit.sizes_[k], fit.sizes_[k] / (fit.sizes_[k] + fit.means_[k])).logpmf(x)),
+        kernels="categorical",
     ),
     FamilyCase(
-        "dirichlet_multinomial", DirichletMultinomial(), _dirichlet_multinomial, _dirichlet_multinomial_log_density
+        "dirichlet_multinomial", DirichletMultinomial(), _dirichlet_multinomial, _dirichlet_multinomial_log_density,
+        kernels="categorical",
     ),
     FamilyCase(
         "gamma", Gamma(),
