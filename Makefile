@@ -1,17 +1,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
 
 .PHONY: demo test test-all check coverage docs clean
 
 demo: .venv/.installed
 	$(BIN)/fastem demo
 
+# In under ten minutes on two cores when nothing is compiled yet; what is compiled stays in Numba's cache.
 test: .venv/.tested
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-# Also what compiles kernels that are like others.
+# Every test of every family.
 test-all: .venv/.tested
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m ""
 
 check: .venv/.tested
 	$(BIN)/ruff check .

@@ -17,6 +17,8 @@ from numba import config, njit, prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from fastem.turns import compile_in_turn
+
 __all__ = ["Twins", "add_statistics", "call_at", "compile_pass", "compiled_at", "implements", "log_density"]
 
 Kernel = Callable[..., Any]
@@ -207,9 +209,12 @@ def _kinds(params: Any) -> tuple[type[Any], ...]:
 def _jit(function: Kernel, *, parallel: bool = False) -> Kernel:
     options = {"parallel": parallel, "nogil": True, "error_model": "numpy"}
     try:
-        return njit(cache=True, **options)(function)
+        dispatcher = njit(cache=True, **options)(function)
     except RuntimeError:  # no directory that a cache could be written to
         return njit(**options)(function)
+    if not config.DISABLE_JIT:
+        compile_in_turn(dispatcher)
+    return dispatcher
 
 
 def _sources(make: Kernel, kinds: tuple[type, ...]) -> list[Path]:

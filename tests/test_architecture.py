@@ -32,7 +32,8 @@ ALLOWED = {
     "elementary": {"simd"},
     "tiles": {"simd"},
     "nesting": set(),
-    "dispatch": {"nesting"},
+    "dispatch": {"nesting", "turns"},
+    "turns": set(),
     "erased": {"dispatch", "nesting"},
     "allowed": set(),
     "survey": {"family"},
@@ -128,3 +129,18 @@ def test_public_names_exist_and_are_documented():
     assert set(fastem.__all__) <= set(dir(fastem))
     with pytest.raises(AttributeError, match="no attribute"):
         fastem.nonsense  # noqa: B018  # the access is the test
+
+
+def test_tests_of_the_same_kernels_run_one_after_the_other():
+    from tests.conftest import LONGEST, group_of
+    from tests.family_cases import FAMILIES
+
+    file = "tests/test_families.py"
+    groups = [group_of(f"{file}::test_densities[complete-{name}]") for name in ("poisson", "binomial", "bernoulli")]
+    assert groups == ["poisson"] * 3
+    assert group_of("tests/test_contract.py::test_sample[gaussian_full]") == "gaussian_full"
+    assert group_of(f"{file}::test_without_a_case") == group_of(f"{file}::test_of[float64]") == file
+    names = {case.name for case in FAMILIES}
+    assert {case.kernels for case in FAMILIES} - {None} <= names
+    for group in LONGEST:
+        assert group in names or (PACKAGE.parent / group).is_file(), group

@@ -39,22 +39,22 @@ def test_fit_predict_info(data, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ["fit", "none.npy", "-k", "2"],
-        ["fit", "{data}", "-k", "0"],
-        ["fit", "{data}", "-k", "5000"],
-        ["fit", "{data}", "-k", "2", "--tol", "-1"],
-        ["fit", "{data}", "-k", "2", "--out", "no/such/folder/m.fastem"],
-        ["info", "{data}"],
-        ["predict", "{data}", "{data}", "--out", "x.npy"],
+        (["fit", "none.npy", "-k", "2"], "No such file or directory: 'none.npy'"),
+        (["fit", "{data}", "-k", "0"], "n_components must be at least 1"),
+        (["fit", "{data}", "-k", "5000"], "n_samples >= n_components"),
+        (["fit", "{data}", "-k", "2", "--tol", "-1"], "tol must be at least 0"),
+        (["fit", "{data}", "-k", "2", "--out", "no/such/folder/m.fastem"], "There is no directory no/such/folder"),
+        (["info", "{data}"], "not a file of fastem"),
+        (["predict", "{data}", "{data}", "--out", "x.npy"], "not a file of fastem"),
     ],
 )
-def test_bad_input_is_one_clear_line(data, arguments, capsys):
+def test_bad_input_is_one_clear_line(data, arguments, said, capsys):
     assert main([argument.format(data=data) for argument in arguments]) == 1
     out, err = capsys.readouterr()
     assert not out
-    assert len(err.strip().splitlines()) == 1 and err.startswith("fastem: ")
+    assert len(err.strip().splitlines()) == 1 and err.startswith("fastem: ") and said in err
 
 
 def test_wrong_usage_ends_with_2(capsys):

@@ -5,6 +5,7 @@ import pickle
 import dask.array as da
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import logsumexp
 from sklearn.base import clone
 
@@ -78,6 +79,9 @@ def _log_joint(case, fit, rows):
 
 @pytest.mark.parametrize("has_missing", [False, True], ids=["complete", "missing"])
 def test_densities_are_those_of_scipy(case, has_missing):
+    if has_missing and not case.family.takes_missing:
+        _assert_missing_cells_are_refused(case)
+        return
     rows = _rows(case, missing=_share(case) * has_missing)
     fit = _make(case, max_iter=4).fit(rows)
     joint = _log_joint(case, fit, rows)
@@ -98,30 +102,44 @@ def test_nothing_leads_up_from_a_converged_fit(case):
     """Differences of the log-likelihood of SciPy in random directions, symmetric about the fit."""
     rows = _rows(case, 300, missing=_share(case))
     fit = _make(case, tol=1e-14, max_iter=4000).fit(rows)
+    slopes = _slopes(case, fit, rows)
+    assert max(slopes.values()) < 1e-6, slopes
+    away = _slopes(case, fit, rows, at=0.05)  # so that a slope would be seen where there is one
+    assert min(away.values()) > 1e-4, away
+
+
+def _slopes(case, fit, rows, at=0.0):
+    """Of the mean log-likelihood in a random direction of each parameter, at a step away in that direction."""
     rng = np.random.default_rng(1)
-    for name in fit.family_.attribute_names():
-        if name in ("precisions", "precisions_cholesky", "parts"):
+    slopes = {}
+    for name in ("weights", *fit.family_.attribute_names()):
+        if name in ("precisions", "precisions_cholesky"):  # which the truth does not look at
             continue
         noise = _noise(name, getattr(fit, f"{name}_"), rng)
         values = []
         for step in (1e-4, -1e-4):
             moved = pickle.loads(pickle.dumps(fit))
-            setattr(moved, f"{name}_", _moved(name, getattr(fit, f"{name}_"), noise, step))
+            setattr(moved, f"{name}_", _moved(name, getattr(fit, f"{name}_"), noise, at + step))
             values.append(logsumexp(_log_joint(case, moved, rows), axis=1).mean())
-        assert abs(values[0] - values[1]) / 2e-4 < 2e-4, name
+        slopes[name] = abs(values[0] - values[1]) / 2e-4
+    return slopes
 
 
 def _noise(name, values, rng):
+    if isinstance(values, dict):
+        return {key: _noise(key, value, rng) for key, value in values.items()}
     if isinstance(values, list):
         return [_noise(name, value, rng) for value in values]
     if name == "dofs":  # they may be shared
         return np.ones(np.shape(values))
     noise = rng.normal(size=np.shape(values))
-    square = np.ndim(values) >= 2 and values.shape[-1] == values.shape[-2]
+    square = np.ndim(values) >= 2 and values.shape[-1] == values.shape[-2] and name in ("covariances", "scales")
     return (noise + noise.swapaxes(-1, -2)) / 2 if square else noise
 
 
 def _moved(name, values, noise, step):
+    if isinstance(values, dict):
+        return {key: _moved(key, value, noise[key], step) for key, value in values.items()}
     if isinstance(values, list):
         return [_moved(name, value, of, step) for value, of in zip(values, noise, strict=True)]
     if name == "intercepts":  # with columns far from 0, coefficients move with them
@@ -133,8 +151,8 @@ def _moved(name, values, noise, step):
     moved = values * (1 + step * noise)
     if name == "directions":
         return moved / np.linalg.norm(moved, axis=1, keepdims=True)
-    if name == "probabilities":
-        return moved / moved.sum(axis=1, keepdims=True)
+    if name in ("probabilities", "weights"):
+        return moved / moved.sum(axis=-1, keepdims=True)
     return moved
 
 
@@ -171,17 +189,33 @@ def test_dask_gives_the_same_numbers(case):
     _assert_close(whole, _make(case, max_iter=3).fit(da.from_array(rows, chunks=(600, -1))), rtol=1e-6, atol=1e-8)
 
 
+# Largest errors of parameters in units of float32's eps, a few times those measured; all others are below 5.
+FLOAT32_BOUNDS = {
+    "student_t_full": 40,  # degrees of freedom are the root of a flat equation: measured 12
+    "gamma": 25,  # shapes follow from the small difference of log of mean and mean of logs: measured 7
+    "beta": 10,  # the same: measured 3
+    "poisson_regression": 12,  # of the exponential of a rounded linear predictor: measured 3.4
+    "logistic_regression": 12,  # the same, of columns that all but separate the responses: measured 3.6
+}
+
+
 @pytest.mark.slow
 def test_float32_is_close_to_float64(case):
+    """From the same start, on the same numbers, a few iterations lead to the same place.
+
+    Sums are made in float64, and only densities and responsibilities are rounded, which errs at random: what is left
+    of an error of some eps in each row is less than one eps in a mean over the rows of a tile.
+    """
     rows = _rows(case, 2000, missing=_share(case)).astype(np.float32)
-    if type(case.family).__name__ == "Beta":
+    if case.name == "beta":
         rows = np.clip(rows, 1e-6, 1 - 1e-6)
-    labels = np.arange(len(rows)) % 2
-    single = _make(case, max_iter=3, init_params=labels).fit(rows)
-    double = _make(case, max_iter=3, init_params=labels).fit(rows.astype(np.float64))
-    assert single.log_likelihood_ == pytest.approx(double.log_likelihood_, rel=1e-4)
+    start = _make(case, max_iter=10).fit(rows.astype(np.float64))
+    single, double = (_from(case, start).fit(rows.astype(dtype)) for dtype in (np.float32, np.float64))
+    eps = float(np.finfo(np.float32).eps)
+    bound = FLOAT32_BOUNDS.get(case.name, 5) * eps
+    assert single.log_likelihood_ == pytest.approx(double.log_likelihood_, rel=bound)
     for x, y in zip(_parameters(single), _parameters(double), strict=True):
-        np.testing.assert_allclose(x, y, rtol=2e-2, atol=2e-3 * np.abs(y).max())
+        np.testing.assert_allclose(x, y, rtol=0, atol=bound * np.abs(y).max())
 
 
 def test_save_load_pickle_clone(case, tmp_path):
@@ -211,6 +245,7 @@ def test_a_checkpoint_goes_on_to_the_same_bits(case, tmp_path):
 
 
 def test_partial_fit_approaches_a_fit(case):
+    """Loosely: that each step is right is told by tests/test_online.py, from the recursion itself."""
     rows = _rows(case, 3000)
     whole = _make(case).fit(rows)
     settings = {"init_params": whole.predict(rows[:1000]) % 2}
@@ -224,26 +259,57 @@ def test_partial_fit_approaches_a_fit(case):
     assert online.score(rows) == pytest.approx(whole.score(rows), abs=0.05 * abs(whole.score(rows)) + 0.02)
 
 
+# Chance that one comparison fails where the law is right; all of them together stay below 1e-6.
+FALSE_ALARM = 1e-9
+
+
 def test_samples_follow_the_fit(case):
+    """Components against rows that SciPy draws: columns, sums of columns, and densities of rows."""
     fit = _make(case).fit(_rows(case, 2000))
-    rows, labels = fit.sample(20_000)
-    assert rows.shape == (20_000, fit.n_columns_)
-    np.testing.assert_allclose(np.bincount(labels) / len(labels), fit.weights_, atol=0.02)
-    if type(case.family).__name__ in ("Multinomial", "DirichletMultinomial"):
-        rows = rows / rows.sum(axis=1, keepdims=True)
-    if not case.family.has_response and type(case.family).__name__ not in ("Categorical", "Product"):
-        for k in range(2):
-            sd = rows[labels == k].std(axis=0) + 1e-12
-            error = rows[labels == k].mean(axis=0) - fit.family_.means(fit._fitted().components)[k]
-            np.testing.assert_array_less(np.abs(error), 6 * sd / np.sqrt((labels == k).sum()) + 0.05 * sd)
-    if not case.family.has_response:
-        theirs, _ = fit.sample(20_000)
-        assert fit.score(theirs) == pytest.approx(fit.score(fit.sample(20_000)[0]), abs=0.1)
+    rows, labels = fit.sample(60_000)
+    assert rows.shape == (60_000, fit.n_columns_)
+    assert stats.binomtest(int((labels == 0).sum()), len(labels), fit.weights_[0]).pvalue > FALSE_ALARM
+    rng = np.random.default_rng(1)
+    for k in range(2):
+        ours = rows[labels == k]
+        _assert_same_law(case, fit, k, ours, case.log_density.redraw(fit, k, ours, rng))
+
+
+def _assert_same_law(case, fit, k, ours, theirs):
+    mean, sd = theirs.mean(axis=0), theirs.std(axis=0)
+    directions = np.random.default_rng(2).normal(size=(theirs.shape[1], 5)) / np.where(sd > 0, sd, 1)[:, None]
+    views = [np.column_stack([rows, (rows - mean) @ directions]).T for rows in (ours, theirs)]
+    for a, b in zip(*views, strict=True):
+        assert stats.ks_2samp(a, b, method="asymp").pvalue > FALSE_ALARM
+    a, b = (case.log_density(fit, k, rows) for rows in (ours, theirs))
+    error = np.sqrt(a.var() / len(a) + b.var() / len(b))
+    assert abs(a.mean() - b.mean()) < stats.norm.isf(FALSE_ALARM / 2) * error + 1e-12
+
+
+def test_samples_of_the_other_component_are_noticed(case):
+    """The comparison above can fail: a tenth of the rows comes from the other component."""
+    fit = _make(case).fit(_rows(case, 2000))
+    rows, labels = fit.sample(60_000)
+    ours, others = rows[labels == 0], rows[labels == 1]
+    theirs = case.log_density.redraw(fit, 0, ours, np.random.default_rng(1))
+    mixed = ours.copy()
+    n = min(len(others), len(ours) // 10)
+    mixed[:n] = others[:n]
+    with pytest.raises(AssertionError):
+        _assert_same_law(case, fit, 0, mixed, theirs)
+
+
+def _assert_missing_cells_are_refused(case):
+    rows = _rows(case)
+    rows[17, 0] = np.nan
+    with pytest.raises(ValueError, match=r"NaN.* in row 17, column 0"):
+        _make(case).fit(rows)
 
 
 def test_imputed_cells_are_filled(case):
     if not case.family.takes_missing:
-        pytest.skip("missing cells are refused")
+        _assert_missing_cells_are_refused(case)
+        return
     rows = _rows(case, missing=_share(case))
     fit = _make(case, max_iter=20).fit(rows)
     filled = fit.impute(rows)
@@ -256,7 +322,8 @@ def test_imputed_cells_are_filled(case):
 
 def test_a_row_without_any_cell_changes_nothing(case):
     if not case.family.takes_missing or case.family.has_response:
-        pytest.skip("missing cells are refused")
+        _assert_missing_cells_are_refused(case)
+        return
     rows = _rows(case, missing=_share(case))
     nothing = np.full((5, rows.shape[1]), np.nan)
     start = _make(case, max_iter=2).fit(rows)
@@ -274,11 +341,9 @@ def test_bad_values_are_named(case):
     wrong[17, 0] = np.inf
     with pytest.raises(ValueError, match="row 17"):
         _make(case).fit(wrong)
-    if not case.family.takes_missing:
-        wrong[17, 0] = np.nan
-        with pytest.raises(ValueError, match="NaN, first in row 17, column 0"):
-            _make(case).fit(wrong)
-    elif not case.family.has_response:
+    if not case.family.takes_missing or case.family.has_response:
+        _assert_missing_cells_are_refused(case)
+    else:
         empty = rows.copy()
         empty[:, 1] = np.nan
         with pytest.raises(ValueError, match="Columns without any value: 1"):

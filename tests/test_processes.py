@@ -334,6 +334,35 @@ def test_cache_is_found_again_and_follows_edits(tmp_path):
     assert third[:2] == ["0", "1"] and third[2] != second[2]
 
 
+def test_processes_that_need_a_kernel_at_once_compile_it_once(tmp_path):
+    """Each of three makes its kernels in an order of its own; all find the right ones."""
+    code = """
+        from fastem.dispatch import compile_pass
+        from fastem.latent.labels import AccumulatePass
+        from fastem.families import GaussianSpherical
+        order = [np.float64, np.float32]
+        bits = {dtype: fit(covariance_type="spherical", data=X.astype(dtype), n_threads=1)
+                for dtype in (order if int(sys.argv[1]) else order[::-1])}
+        params = GaussianSpherical.kernel_parameters
+        kernel = compile_pass(AccumulatePass.make, params(*params._fields)).share
+        print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+        print(*(hashlib.sha256(bits[dtype]).hexdigest() for dtype in order))
+    """
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", "import hashlib" + SETUP + textwrap.dedent(code)]
+    children = [
+        subprocess.Popen([*command, str(i % 2)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        for i in range(3)
+    ]
+    found = []
+    for child in children:
+        out, errors = child.communicate(timeout=240)
+        assert child.returncode == 0, errors[-3000:]
+        found.append(out.split())
+    assert sum(int(hits) for hits, *_ in found) == 4 and sum(int(misses) for _, misses, *_ in found) == 2
+    assert len({tuple(bits) for _, _, *bits in found}) == 1
+
+
 def test_available_threads_obeys_limits():
     from fastem.threads import available_threads
 

@@ -142,7 +142,7 @@ def test_noise_is_not_for_densities_without_a_factor():
 
 def test_fixed_densities_do_not_fill_in():
     fit = FixedMixture([stats.norm(-5), stats.norm(5)]).fit(np.array([[-5.0], [5.0]]))
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="do not tell what is missing"):
         fit.impute([[1.0]])
     with pytest.raises(ValueError, match="at least one density"):
         FixedMixture([]).fit([[1.0], [2.0]])
