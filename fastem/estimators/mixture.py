@@ -164,6 +164,8 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         X : array-like of shape (n_samples, n_features), path or open source
         y : array-like of shape (n_samples,), optional
             Responses, if the components are regressions.
+        **side
+            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
 
         Returns
         -------
