@@ -15,7 +15,7 @@ from fastem import BernoulliMixture, FixedMixture, LatentClass, Mixture, Poisson
 from fastem.families import Gaussian
 from fastem.pace import Pace
 from tests import stores
-from tests.estimators import ESTIMATORS, far, near
+from tests.estimators import ESTIMATORS, Density
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 every_estimator = pytest.mark.parametrize("case", ESTIMATORS, ids=str)
@@ -195,7 +195,14 @@ EXPECTED_TO_FAIL = {
 
 
 @parametrize_with_checks(
-    [Mixture(Gaussian("diag")), Counts(), Flags(), Levels(), StudentTMixture(), FixedMixture([near, far])],
+    [
+        Mixture(Gaussian("diag")),
+        Counts(),
+        Flags(),
+        Levels(),
+        StudentTMixture(),
+        FixedMixture([Density(0.0), Density(4.0)]),
+    ],
     expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL.get(type(estimator).__name__, {}),
 )
 @pytest.mark.filterwarnings("ignore:Skipping check:sklearn.exceptions.SkipTestWarning")
