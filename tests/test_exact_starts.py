@@ -25,7 +25,7 @@ ETA = np.where(LABELS == 1, 1 + COLUMN[:, 0], -0.5 - 2 * COLUMN[:, 0])
             lambda y, eta: np.logaddexp(0, eta) - y * eta,
         ),
     ],
-    ids=str,
+    ids=["poisson", "logistic"],
 )
 def test_of_regressions(family, y, loss):
     fit = Mixture(family, 2, init_params=LABELS, max_iter=0).fit(COLUMN, y)
@@ -44,7 +44,7 @@ def test_of_regressions(family, y, loss):
         (Weibull(), lambda: RNG.weibull(1.7, 300), lambda a, b: stats.weibull_min(a, scale=b), ("shapes", "scales")),
         (Beta(), lambda: RNG.beta(2, 3, 300), stats.beta, ("alphas", "betas")),
     ],
-    ids=lambda value: type(value).__name__,
+    ids=["gamma", "weibull", "beta"],
 )
 def test_of_distributions(family, draw, law, names):
     x = draw()
