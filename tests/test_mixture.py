@@ -299,7 +299,7 @@ def test_priors_of_one_component_are_textbook_modes():
     np.testing.assert_allclose(fit.rates_, (9 + 3 - 1) / (3 + 2), rtol=1e-12)
     fit = Mixture(Bernoulli(prior=2.0)).fit(np.array([[1.0], [1.0], [0.0]]))
     np.testing.assert_allclose(fit.probabilities_, (2 + 1) / (3 + 2), rtol=1e-12)
-    fit = Mixture(Categorical(prior=2.0)).fit(np.array([[0.0], [2.0], [2.0]]))
+    fit = Mixture(Categorical(levels=[3], prior=2.0)).fit(np.array([[0.0], [2.0], [2.0]]))
     np.testing.assert_allclose(fit.probabilities_[0][0], np.array([2, 1, 3]) / 6, rtol=1e-12)
 
 
@@ -413,7 +413,7 @@ def test_products_that_do_not_fit_the_columns(parts, message):
         (Poisson(), 1.5, r"1.5 in row 7, column 1: counts"),
         (Poisson(), -1, r"-1 in row 7, column 1: counts"),
         (Bernoulli(), 2, r"2 in row 7, column 1: the values must be 0 or 1"),
-        (Categorical(), -1, r"-1 in row 7, column 1: levels"),
+        (Categorical(levels=[2, 2]), -1, r"-1 in row 7, column 1: levels"),
         (Categorical(levels=[2, 2]), 3, r"3 in row 7, column 1: the columns have \[2, 2\] levels"),
         (Exponential(), -0.5, r"-0.5 in row 7, column 1"),
         (LogNormal(), 0, r"0 in row 7, column 1: the values must be positive"),
