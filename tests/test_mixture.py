@@ -531,8 +531,13 @@ def test_errors_name_the_right_row_beside_rows_of_weight_zero():
 def test_a_warm_start_needs_the_same_levels():
     rows = np.random.default_rng(0).integers(0, 3, size=(100, 2))
     fit = LatentClass(2, random_state=0, warm_start=True, max_iter=5).fit(rows)
-    with pytest.raises(ValueError, match=r"'probabilities' should have the shape of \(2, 18\)"):
+    with pytest.raises(
+        ValueError, match=r"levels of the last fit, which were 0.0, 1.0, 2.0 in column 0, and are 0.0, 1.0, 2.0, 8.0"
+    ):
         fit.fit(np.append(rows, [[8, 8]], axis=0))
+    with pytest.raises(ValueError, match="levels of the last fit"):
+        fit.fit(np.where(rows == 2, 7, rows))
+    assert fit.fit(rows).categories_[0].tolist() == [0, 1, 2]
 
 
 def test_regressions_take_the_response_apart_or_within():

@@ -225,7 +225,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         return {j for j, is_lenient in columns.items() if is_lenient}
 
     def _code_levels(self, source: Source, weights: np.ndarray | None) -> Source:
-        self.__dict__.pop("categories_", None)
+        before = self.__dict__.pop("categories_", None)
         labels = self.__dict__.pop("_labels", {})
         columns = self.family.level_columns(source.n_features, source.names)
         if not columns:
@@ -235,6 +235,13 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         for j, codes in found.items():
             categories[j] = np.array(labels[j])[codes.astype(np.intp)] if j in labels else codes
         self.categories_ = categories
+        if before is not None and self._is_warm():
+            for j, (old, new) in enumerate(zip(before, categories, strict=False)):
+                if new is not None and (old is None or not np.array_equal(old, new)):
+                    raise ValueError(
+                        f"warm_start goes on with the levels of the last fit, which were {_listed(old)} in column {j}, "
+                        f"and are {_listed(new)} now. Give their number as levels=, or set warm_start=False."
+                    )
         coded = {j: codes for j, codes in found.items() if not np.array_equal(codes, np.arange(len(codes)))}
         # rows without weight may have other levels
         return CodedSource(source, coded, coded if weights is not None else ()) if coded else source
@@ -418,6 +425,11 @@ def _n_numbers(value: Any) -> int:
     if isinstance(value, dict | list | tuple):
         return sum(map(_n_numbers, value.values() if isinstance(value, dict) else value))
     return int(np.size(value))
+
+
+def _listed(levels: np.ndarray | None) -> str:
+    found = [] if levels is None else levels.tolist()
+    return ", ".join(map(repr, found[:10])) + (", ..." if len(found) > 10 else "")
 
 
 # --- shortcuts ------------------------------------------------------------------------------------
