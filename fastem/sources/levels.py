@@ -70,10 +70,11 @@ def _code(
     values: Sequence[Any], order: Sequence[Any] | None, known: list[Any] | None, is_lenient: bool, column: int
 ) -> tuple[np.ndarray, list[Any]]:
     """Codes, NaN where a value is None, and the labels that they stand for."""
+    _require_labels(values, column)
     labels = known
     if labels is None:
         occurring = {value for value in values if value is not None}
-        labels = [label for label in order if label in occurring] if order else sorted(occurring)
+        labels = [label for label in order if label in occurring] if order else _in_order(occurring, column)
     places = {label: float(code) for code, label in enumerate(labels)}
     places[None] = np.nan
     codes = np.array([places.get(value, -1.0) for value in values])
@@ -83,6 +84,24 @@ def _code(
         raise ValueError(_unknown_message(repr(values[row]), row, column, [repr(label) for label in labels]))
     codes[unknown] = np.nan
     return codes, list(labels)
+
+
+def _require_labels(values: Sequence[Any], column: int) -> None:
+    """Raise TypeError that names the first value that is no label."""
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, str | bytes | Number):
+            raise TypeError(
+                f"argument must be a string or a number where a column holds levels, not {value!r} as in "
+                f"row {row}, column {column}."
+            )
+
+
+def _in_order(labels: set[Any], column: int) -> list[Any]:
+    try:
+        return sorted(labels)
+    except TypeError as error:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
+        raise ValueError(f"Column {column} has levels of types that have no order: {kinds}. Make them one.") from error
 
 
 def _unknown_message(value: str, row: int, column: int, known: list[str]) -> str:
