@@ -16,7 +16,15 @@ from fastem.checkpoint import describe
 from fastem.cluster import ClusterData, make_data
 from fastem.estimators.fixed_mixture import _DensitySource
 from fastem.families import LinearRegression
-from fastem.sources import DoubleSource, NpySource, ResponseSource, open_source
+from fastem.sources import (
+    CodedSource,
+    DoubleSource,
+    NpySource,
+    OffsetSource,
+    PairedSource,
+    ResponseSource,
+    open_source,
+)
 from fastem.sources._wrapped import WrappedSource
 from fastem.sources.columns import ColumnsSource, RowsSource
 from fastem.sources.dask import DaskSource
@@ -41,6 +49,9 @@ WRAPPERS = {
     "columns": lambda source: ColumnsSource(source, [1]),
     "rows": lambda source: RowsSource(source, 10, 500),
     "response": lambda source: ResponseSource(source, Y),
+    "paired": lambda source: PairedSource(source, np.abs(Y)),
+    "offset": lambda source: OffsetSource(source, Y),
+    "coded": lambda source: CodedSource(source, {1: np.arange(2.0)}, {1}),
     "densities": lambda source: _DensitySource(source, [_density, _density]),
 }
 
