@@ -71,7 +71,7 @@ def _lines(rng: np.random.Generator, k: int, d: int) -> dict[str, np.ndarray]:
 def _regression(d: int) -> LinearRegression:
     """Its rows have the response after the d columns; the bounds are those it draws rows from."""
     ones = np.ones(d + 1)
-    return LinearRegression(bounds=np.array([0 * ones, -2 * ones, 2 * ones]))
+    return LinearRegression(bounds=np.array([0 * ones, -2 * ones, 2 * ones, ones]))
 
 
 CASES = {

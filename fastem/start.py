@@ -28,7 +28,7 @@ NOISE_SHARE = 0.1
 # Clusters with a smaller part of the mean number of rows of a cluster are noise, where there is noise.
 _STRAY_SHARE = 0.02
 _STRAY_ROUNDS = 20
-_STEPS = 100
+_STEPS = 30
 
 Rows = np.ndarray
 Start = Callable[[Rows, int, np.random.RandomState, np.ndarray | None], np.ndarray]

@@ -248,7 +248,10 @@ def test_partial_fit_approaches_a_fit(case):
     """Loosely: that each step is right is told by tests/test_online.py, from the recursion itself."""
     rows = _rows(case, 3000)
     whole = _make(case).fit(rows)
-    settings = {"init_params": whole.predict(rows[:1000]) % 2}
+    labels = whole.predict(rows[:1000]) % 2
+    if case.name == "logistic_regression":  # these labels separate the responses, whose maximum is at infinity
+        labels = np.where(np.arange(1000) % 4 == 0, 1 - labels, labels)
+    settings = {"init_params": labels}
     if type(case.family).__name__ in ("NegativeBinomial", "DirichletMultinomial"):
         case = type(case)(case.name, clone(case.family).set_params(largest=200), case.draw, case.log_density)
     if case.name == "categorical":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem import GaussianMixture, Mixture, StudentTMixture
+from fastem import GaussianMixture, Mixture
 from fastem.families import Exponential, LinearRegression
 from fastem.sources import DoubleSource, open_source
 
@@ -43,7 +43,7 @@ def test_a_fit_names_the_cell(tmp_path, source, missing):
     rows[5, 0] = np.nan if missing else 0
     data = SOURCES[source](rows, tmp_path)
     message = r"Input X has 1e\+20 in row 417, column 1, .*float32: pass float64"
-    mixtures = (gaussian(), StudentTMixture(2, random_state=0))
+    mixtures = (gaussian(),)
     for mixture in mixtures:
         for call in (mixture.fit, mixture.partial_fit):
             with pytest.raises(ValueError, match=message):

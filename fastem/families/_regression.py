@@ -39,8 +39,8 @@ class RegressionFamily(Family[Any, Any]):
         assert facts.lows is not None and facts.highs is not None
         if facts.rows.shape[1] < 2:
             raise ValueError("A regression needs a column beside the response: fit(X, y), or a last column of X.")
-        centre = _medians(facts.rows)
-        spreads = 1.5 * _medians(np.abs(facts.rows - centre))
+        centre = _medians(facts.rows, facts.weights)
+        spreads = 1.5 * _medians(np.abs(facts.rows - centre), facts.weights)
         flat = column_moments(facts.rows, facts.weights)[1] ** 0.5
         bounds = np.array(Bounds(centre, facts.lows, facts.highs, np.where(spreads > 0, spreads, flat)))
         bound: Self = type(self)(**{**self.get_params(deep=False), "bounds": bounds})
@@ -107,10 +107,17 @@ class RegressionFamily(Family[Any, Any]):
         return np.column_stack([rows, self.draw(params, k, rows, rng)])
 
 
-def _medians(rows: np.ndarray) -> np.ndarray:
-    """Medians of columns, of the cells that are there; 0 where there are none."""
-    some = [column[~np.isnan(column)].astype(np.float64) for column in rows.T]
-    return np.array([np.median(column) if len(column) else 0.0 for column in some])
+def _medians(rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Lower medians of columns, of the cells that are there, by their weights; 0 where there are none."""
+    of_rows = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+    found = np.zeros(rows.shape[1])
+    for j, column in enumerate(rows.T.astype(np.float64)):
+        here = ~np.isnan(column)
+        order = np.argsort(column[here], kind="stable")
+        shares = np.cumsum(of_rows[here][order])
+        if len(order):
+            found[j] = column[here][order][np.searchsorted(shares, shares[-1] / 2)]
+    return found
 
 
 def centres(bounds: Any, n_components: int, n_columns: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
