@@ -212,6 +212,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         """
         return None
 
+    def base_terms(self, n_features: int) -> Any:
+        """`base` as kernels can make it, a `Factor` of `fastem.families._factors`; None if they need not or cannot."""
+        return None
+
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         """Rows as k-means should see them; cells may stay missing."""
         return rows

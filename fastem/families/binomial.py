@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from fastem.families._domain import LARGEST_COUNT, check_concentration, check_counts, check_values, excess, tabled
+from fastem.families._factors import Factor, Sum, Term
 from fastem.families._linear import LinearFamily, log_ratio
 from fastem.families._paired import PairedFamily
 from fastem.families._settings import check_array, check_column_values
@@ -183,6 +184,14 @@ class Binomial(_Successes):
             found -= tabled(_surprise, x, n, c)
         return found
 
+    def base_terms(self, n_features: int) -> Factor:
+        trials = np.broadcast_to(self._n_trials(), n_features)
+        terms, sums = [], []
+        for j, (n, c) in enumerate(zip(trials, np.broadcast_to(self._centres(), n_features), strict=True)):
+            terms += [Term(j, None, n * c, constant=float(excess(n))), Term(n_features + j, None, n * (1 - c))]
+            sums.append(Sum([j], [-1.0], n))
+        return Factor(terms, sums)
+
 
 class BinomialOfTrials(PairedFamily, _Successes):
     """Binomial distributions of which each cell has its own number of trials.
@@ -223,6 +232,14 @@ class BinomialOfTrials(PairedFamily, _Successes):
     def base(self, rows: np.ndarray) -> np.ndarray:
         successes, trials = self.halves(rows.astype(np.float64))
         return -np.nansum(_surprise(successes, trials, self._centres()), axis=1)
+
+    def base_terms(self, n_features: int) -> Factor:
+        d = n_features // 2
+        terms, sums = [], []
+        for j, c in enumerate(np.broadcast_to(self._centres(), d)):
+            terms += [Term(j, d + j, c), Term(2 * d + j, d + j, 1 - c), Term(d + j, None, 0.0, sign=1.0)]
+            sums.append(Sum([d + j, j], [1.0, -1.0]))
+        return Factor(terms, sums)
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         successes, trials = self.halves(rows)

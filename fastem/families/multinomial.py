@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from fastem.families._domain import check_concentration, check_counts, excess, tabled
+from fastem.families._factors import Factor, Sum, Term
 from fastem.families._linear import LinearFamily, LinearStatistics, log_ratio
 from fastem.families._settings import check_column_values, check_whole
 from fastem.families._special import deviance
@@ -81,6 +82,12 @@ class Multinomial(LinearFamily):
         for x, c in zip(rows.T, self._centres(rows.shape[1]), strict=True):
             found -= tabled(excess, x) + deviance(x, np.maximum(totals * c, np.finfo(np.float64).tiny))
         return found
+
+    def base_terms(self, n_features: int) -> Factor:
+        centres = self._centres(n_features)
+        terms = [Term(j, n_features, c) for j, c in enumerate(centres)]
+        total = Sum(list(range(n_features)), [1.0] * n_features)
+        return Factor([Term(n_features, None, 0.0, sign=1.0), *terms], [total])
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)))

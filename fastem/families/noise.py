@@ -5,6 +5,15 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._factors import (
+    Factor,
+    FactorKernel,
+    factor_kernel,
+    factor_of,
+    factor_scratch,
+    log_factor,
+    require_factor,
+)
 from fastem.families._settings import check_array
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.tiles import n_points
@@ -13,9 +22,12 @@ __all__ = ["Noise"]
 
 
 class NoiseKernel(NamedTuple):
-    """Parameters of the other components, log-weight of the noise (1,), log-density of each cell (d,)."""
+    """Parameters of the other components and the factor that they leave out; log-weight of the noise (1,),
+    log-density of each cell (d,).
+    """
 
     others: Any
+    factor: FactorKernel
     log_weight: np.ndarray
     cells: np.ndarray
 
@@ -26,13 +38,18 @@ class NoiseKernel(NamedTuple):
 @implements(log_density, NoiseKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     last = out.shape[0] - 1
+    noise = out[last]
+    if params.factor.counts.shape[0] > 0:
+        log_factor(tile, params.factor, 0, noise, scratch)
+    else:
+        noise[:] = 0.0
     log_density(tile, params.others, out[:last], scratch)
     for b in range(n_points(tile)):
-        s = params.log_weight[0]
+        s = params.log_weight[0] - noise[b]
         for j in range(tile.shape[0]):
             if tile[j, b] == tile[j, b]:  # a missing cell is not itself
                 s += params.cells[j]
-        out[last, b] = s
+        noise[b] = s
 
 
 @implements(add_statistics, NoiseKernel)
@@ -43,6 +60,8 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 class Noise(Family[Any, Any]):
     """Components of a family, and a last one that is uniform over the box of the data.
+
+    Whole numbers are alike in the box; of regressions, the response is uniform.
 
     Parameters
     ----------
@@ -89,18 +108,26 @@ class Noise(Family[Any, Any]):
     def bind(self, facts: Facts) -> Self:
         assert facts.lows is not None and facts.highs is not None
         d = len(facts.lows)
-        if self.family.base(facts.rows[:1]) is not None:
-            raise ValueError(
-                f"No noise can stand beside {self.family!r}: its densities leave out a factor of each row, which the "
-                "noise would lack. Use NegativeBinomial, or one component more."
-            )
+        require_factor(self.family, facts.rows)
         if self.density is not None:
-            return type(self)(self.family, self.density, np.full(d, np.log(self.density) / d))
-        widths = facts.highs - facts.lows
-        flat = np.flatnonzero(~(widths > 0))
+            cells = np.full(d, np.log(self.density) / np.count_nonzero(self._are_drawn(d)))
+            return type(self)(self.family, self.density, cells)
+        widths = facts.highs - facts.lows + self._least_width()
+        flat = np.flatnonzero(~(widths > 0) & self._are_drawn(d))
         if len(flat):
             raise ValueError(f"Noise has no box: column {flat[0]} has one value only. Give its density as noise=.")
-        return type(self)(self.family, None, -np.log(widths), facts.lows)
+        return type(self)(self.family, None, -np.log(np.where(widths > 0, widths, 1.0)), facts.lows)
+
+    def _are_drawn(self, n_features: int) -> np.ndarray:
+        """The mask of columns that the components are distributions of: not what they depend on."""
+        columns = np.arange(n_features)
+        if self.has_response:
+            return np.asarray(columns == n_features - 1)
+        return columns < (n_features if self.beside is None else n_features // 2)
+
+    def _least_width(self) -> float:
+        """The width of a column with one value: whole numbers are as many as their range and one."""
+        return 1.0 if self.is_discrete else 0.0
 
     def reach(self, rows: np.ndarray) -> np.ndarray:
         return self.family.reach(rows)
@@ -122,14 +149,19 @@ class Noise(Family[Any, Any]):
         family = self.family.stretched(lows, highs)
         if self.density is not None:
             return type(self)(family, self.density, self.log_cells, self.lows)
-        low, high = np.minimum(self.lows, lows), np.maximum(self.lows + self._widths(), highs)
-        return type(self)(family, None, -np.log(high - low), low)
+        least = self._least_width()
+        low, high = np.minimum(self.lows, lows), np.maximum(self.lows + self._widths() - least, highs)
+        widths = high - low + least
+        return type(self)(family, None, -np.log(np.where(widths > 0, widths, 1.0)), low)
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         self.family.check(rows, first_row)
 
     def base(self, rows: np.ndarray) -> np.ndarray | None:
         return self.family.base(rows)
+
+    def base_terms(self, n_features: int) -> Factor | None:
+        return factor_of(self.family, n_features)
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return self.family.start_features(rows)
@@ -140,18 +172,21 @@ class Noise(Family[Any, Any]):
         return self.family.zeros(lanes, n_components - 1, n_features)
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return self.family.scratch(n_components - 1, n_features, tile_rows)
+        others = self.family.scratch(n_components - 1, n_features, tile_rows)
+        return max(others, factor_scratch([self.base_terms(n_features)], tile_rows))
 
     def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
-        return self.family.incomplete_scratch(n_components - 1, n_features, tile_rows)
+        others = self.family.incomplete_scratch(n_components - 1, n_features, tile_rows)
+        return max(others, factor_scratch([self.base_terms(n_features)], tile_rows))
 
     def prepare(
         self, params: Any, about: Any, log_weights: np.ndarray, dtype: np.dtype[Any], missing: bool
     ) -> Prepared:
         others = self.family.prepare(params, about, log_weights[:-1], dtype, missing)
         log_weight = log_weights[-1:] - others.offset
-        cells = self.log_cells
-        kernel = NoiseKernel(others.params, log_weight.astype(dtype), np.asarray(cells, dtype))
+        cells = np.where(self._are_drawn(len(self.log_cells)), self.log_cells, 0.0).astype(dtype)
+        factor = factor_kernel([self.base_terms(len(cells))], dtype)
+        kernel = NoiseKernel(others.params, factor, log_weight.astype(dtype), cells)
         return others._replace(params=kernel)
 
     def kernel_statistics(self, stats: Any) -> Any:
@@ -239,7 +274,10 @@ class Noise(Family[Any, Any]):
             return self.family.sample(params, k, n, rng)
         if self.lows is None:
             raise ValueError("Noise of a given density has no box to draw from.")
-        return np.asarray(self.lows + rng.uniform(size=(n, len(self.lows))) * self._widths())
+        rows = np.asarray(self.lows + rng.uniform(size=(n, len(self.lows))) * self._widths())
+        if self.is_discrete:
+            rows = np.floor(rows)
+        return rows if self.has_response or self.beside is None else rows[:, : rows.shape[1] // 2]
 
     def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
         if k < self.family.n_components(params):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.families._domain import check_counts, check_values, excess, positive_medians, positive_prior, tabled
+from fastem.families._factors import Factor, Term
 from fastem.families._linear import log_ratio
 from fastem.families._paired import PairedFamily
 from fastem.families._rates import RateFamily
@@ -71,6 +72,9 @@ class Poisson(RateFamily):
             found -= tabled(_surprise, x, c)
         return found
 
+    def base_terms(self, n_features: int) -> Factor:
+        return Factor([Term(j, None, c) for j, c in enumerate(self._centres(n_features))], [])
+
     def natural(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:
         centres = self._centres(params.rates.shape[1])
         return log_ratio(params.rates, centres), centres - params.rates
@@ -126,6 +130,10 @@ class ExposedPoisson(PairedFamily, Poisson):
         counts, exposures = self.halves(rows.astype(np.float64))
         expected = exposures * self._centres(counts.shape[1])
         return -np.nansum(_surprise(counts, expected), axis=1)
+
+    def base_terms(self, n_features: int) -> Factor:
+        d = n_features // 2
+        return Factor([Term(j, d + j, c) for j, c in enumerate(self._centres(d))], [])
 
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         counts, exposures = self.halves(rows)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastem.families._domain import check_counts, log_factorial
+from fastem.families._factors import Factor, Term
 from fastem.families._glm import GeneralisedRegression, PoissonRegressionKernel, RegressionParams
 
 __all__ = ["PoissonRegression"]
@@ -32,6 +33,9 @@ class PoissonRegression(GeneralisedRegression):
 
     def base(self, rows: np.ndarray) -> np.ndarray:
         return -log_factorial(rows[:, -1])
+
+    def base_terms(self, n_features: int) -> Factor:
+        return Factor([Term(n_features - 1, None, 1.0, constant=1.0)], [])
 
     def inverse_link(self, predictors: np.ndarray) -> np.ndarray:
         return np.exp(predictors)
