@@ -92,8 +92,11 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
         Whether k-means on the rows would not help: starts are then random, and several compared.
     has_response : bool
         Whether the last column is a response, which ``fit(X, y)`` brings along as y.
+    is_ordered : bool
+        Whether components differ in more than their parameters, so that it matters which one has which rows:
+        several starts are then compared.
     is_discrete : bool
-        Whether its rows are whole numbers.
+        Whether its rows, or responses, are whole numbers.
     takes_beside : tuple of str
         What a fit may be given beside rows: ``"exposure"``, ``"trials"``, ``"offset"``.
     beside : str or None
@@ -110,6 +113,7 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     beside: str | None = None
     takes_steps: ClassVar[bool] = False
     starts_blind: ClassVar[bool] = False
+    is_ordered: ClassVar[bool] = False
     n_noise: ClassVar[int] = 0
 
     def __init_subclass__(cls, **options: Any):

@@ -86,7 +86,10 @@ def _is_structured(value: Any) -> bool:
         return any(isinstance(item, dict) or _is_structured(item) for item in value.values())
     if isinstance(value, list):
         inner = (
-            isinstance(item, np.ndarray | dict) or (isinstance(item, list) and _is_structured(item)) for item in value
+            isinstance(item, np.ndarray | dict)
+            or type(item) in settings_registry().values()
+            or (isinstance(item, list) and _is_structured(item))
+            for item in value
         )
         return any(inner) or _is_ragged(value)
     return isinstance(value, tuple) or type(value) in settings_registry().values() or isinstance(value, set | frozenset)

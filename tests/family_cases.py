@@ -19,6 +19,7 @@ from fastem.families import (
     Beta,
     Binomial,
     Categorical,
+    Components,
     DirichletMultinomial,
     Exponential,
     Gamma,
@@ -331,6 +332,14 @@ def _log_normal_estimate(rows, weights):
     return {"log_means": mean, "log_sds": np.sqrt(_mean((np.log(rows) - mean) ** 2, weights))}
 
 
+def _poisson_or_negative_binomial(fit, k):
+    own = fit.components_[k]
+    if k == 0:
+        return stats.poisson(own["rates"][0])
+    means, sizes = own["means"][0], own["sizes"][0]
+    return stats.nbinom(sizes, sizes / (sizes + means))
+
+
 def _gaussians(n, rng):
     mix = np.array([[1.0, 0.5, 0.2], [0.0, 1.0, -0.4], [0.0, 0.0, 0.7]])
     return rng.normal(size=(n, 3)) @ mix + np.where(rng.random(n)[:, None] < 0.4, [2.5, 0, 1], [0, 2, -1])
@@ -438,5 +447,11 @@ FAMILIES = [
     FamilyCase(
         "product", Product({2: LogNormal(), 0: Poisson(), (1, 3): Categorical()}), _draw_product,
         Law(_product_log_density, _redraw_product),
+    ),
+    FamilyCase(
+        "components", Components([Poisson(), NegativeBinomial()]),
+        _mixed(lambda n, rng: rng.poisson([2, 5], size=(n, 2)),
+               lambda n, rng: rng.negative_binomial(6, [0.4, 0.3], size=(n, 2))),
+        _cells(_poisson_or_negative_binomial),
     ),
 ]  # fmt: skip

@@ -419,6 +419,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
 
     # --- data ---------------------------------------------------------------------------------
 
+    def _n_own(self) -> int:
+        """Components without noise."""
+        return int(self.n_components)
+
     def _n_columns(self) -> int:
         """Columns of the rows that were fitted, with the response."""
         return int(self.n_features_in_)
@@ -496,9 +500,9 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         source = self._coded(source, labels, reset)
         if source.n_rows < (2 if reset else 1):
             raise ValueError(f"Found {source.n_rows} sample(s): at least {2 if reset else 1} needed.")
-        if reset and source.n_rows < self.n_components:
+        if reset and source.n_rows < self._n_own():
             raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"Expected n_samples >= n_components but got n_components = {self._n_own()}, "
                 f"n_samples = {source.n_rows}."
             )
         return source

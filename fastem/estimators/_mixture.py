@@ -152,7 +152,7 @@ class BaseMixture(FittedMixture):
             side = {"exposure": exposure, "trials": trials, "offset": offset}
             source = self._open(X, y, side, reset=True)
             shape = self._shape(source)
-            weights = check_weights(sample_weight, source.n_rows, self.n_components)
+            weights = check_weights(sample_weight, source.n_rows, self._n_own())
             source = self._code_levels(source, weights)
             allowed = None if labels is None else Allowed.of_labels(labels, source.n_rows, self._classes())
             weights = _weigh_down(weights, allowed, unlabelled_weight)
@@ -181,7 +181,7 @@ class BaseMixture(FittedMixture):
 
     def _classes(self) -> np.ndarray:
         """The label that each component stands for."""
-        return np.arange(self.n_components)
+        return np.arange(self._n_own())
 
     def fit_predict(self, X: Any, y: Any = None, *, sample_weight: Any = None, **side: Any) -> np.ndarray:
         """`fit`, then the labels of the same rows.
@@ -242,7 +242,7 @@ class BaseMixture(FittedMixture):
             began = time.perf_counter()
             source = self._open(X, y, side, reset=is_first)
             shape = self._shape(source)
-            weights = check_weights(sample_weight, source.n_rows, self.n_components if is_first else 1)
+            weights = check_weights(sample_weight, source.n_rows, self._n_own() if is_first else 1)
             source = self._code_levels(source, weights) if is_first else source
             data = Data(source, weights, needs_values=is_first)
             model = self._make_model(data) if is_first else self._fitted_model()
@@ -523,7 +523,7 @@ class BaseMixture(FittedMixture):
         elif not self._needs_responsibilities():
             yield self._override(model, None), DeathPolicy(model.n_components)
         elif _is_array(self.init_params) or (
-            data.source.n_rows <= EXACT_ROWS and not self.n_screen and not model.family.starts_blind
+            data.source.n_rows <= EXACT_ROWS and not self.n_screen and not _needs_several(model)
         ):
             yield from self._exact_starts(model, data, shape, rng)
         else:
@@ -546,8 +546,8 @@ class BaseMixture(FittedMixture):
         self, model: MixtureModel, data: Data, shape: Shape, rng: np.random.RandomState
     ) -> Iterator[tuple[MixtureParams, DeathPolicy]]:
         """The best of several starts on a sample of the rows."""
-        size = sample_size(self.n_components)
-        rows = data.sample_rows(size, least=self.n_components)
+        size = sample_size(self._n_own())
+        rows = data.sample_rows(size, least=self._n_own())
         if data.allowed is not None:
             known = data.allowed.are_known & (data.weights > 0 if len(data.weights) else True)
             rows = np.union1d(rows, np.flatnonzero(known)[:size])
@@ -555,7 +555,7 @@ class BaseMixture(FittedMixture):
         if has_missing(model.family, X, 0, numbers=rows):
             data.look(model.family)
         sample = data.part(ArraySource(X), rows)
-        extra = BLIND_STARTS if model.family.starts_blind else 3
+        extra = BLIND_STARTS if _needs_several(model) else 3
         n_candidates = max(self.n_screen or self.n_init + extra, self.n_init)
         for params in screen(
             model, sample, self.init_params, n_candidates, self.n_init, rng, shape, partial(self._override, model),
@@ -566,11 +566,11 @@ class BaseMixture(FittedMixture):
     # --- checks -------------------------------------------------------------------------------
 
     def _check_size(self, source: Source, model: MixtureModel, shape: Shape) -> None:
-        looked_at = source.n_rows if _is_array(self.init_params) else sample_size(self.n_components)
-        start = min(source.n_rows, looked_at) * (self.n_components + 2 * source.n_features) * shape.dtype.itemsize
+        looked_at = source.n_rows if _is_array(self.init_params) else sample_size(self._n_own())
+        start = min(source.n_rows, looked_at) * (self._n_own() + 2 * source.n_features) * shape.dtype.itemsize
         require_memory(
             model.memory(shape) + (start if self._needs_responsibilities() else 0),
-            f"A fit of {self.n_components} components to {source.n_features} features",
+            f"A fit of {self._n_own()} components to {source.n_features} features",
             "Use fewer components, fewer features, fewer threads (n_threads=1), or covariance_type='diag'.",
         )
 
@@ -602,6 +602,11 @@ def _weigh_down(weights: np.ndarray | None, allowed: Allowed | None, unlabelled_
         return weights
     factors = np.where(allowed.are_known, 1.0, float(unlabelled_weight))
     return factors if weights is None else weights * factors
+
+
+def _needs_several(model: MixtureModel) -> bool:
+    """Whether one start is not enough, on few rows either."""
+    return model.n_components > 1 and (model.family.starts_blind or model.family.is_ordered)
 
 
 def _is_array(init_params: Any) -> bool:

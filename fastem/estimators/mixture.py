@@ -1,7 +1,7 @@
 """Mixtures of any family, and shortcuts to some of them."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,7 +13,7 @@ from fastem.em import Data
 from fastem.estimators._checks import check_number
 from fastem.estimators._mixture import BaseMixture
 from fastem.estimators._side import offset_of, side_family
-from fastem.families import Bernoulli, Categorical, Noise, Poisson, StudentT
+from fastem.families import Bernoulli, Categorical, Components, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
 from fastem.sources import CodedSource, FrameSource, ResponseSource, Source, levels_of, open_source
@@ -33,10 +33,11 @@ class Mixture(BaseMixture):
 
     Parameters
     ----------
-    family : Family
-        Distribution of a component, one of `fastem.families` or one's own.
+    family : Family or list of Family
+        Distribution of a component, one of `fastem.families` or one's own; or one of each component,
+        which need not be alike: ``[Constant(0), Poisson()]``.
     n_components : int, default=1
-        Number of components K.
+        Number of components K; where a list of families is given, their number.
     tol : float, default=1e-6
         The fit has converged when the mean log-likelihood of a row changes by less, and by the rate at
         which its changes shrink is projected to gain no more than ten times as much for ever after.
@@ -109,7 +110,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
 
     def __init__(
         self,
-        family: Family[Any, Any],
+        family: Family[Any, Any] | Sequence[Family[Any, Any]],
         n_components: int = 1,
         *,
         tol: float = 1e-6,
@@ -216,18 +217,23 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
     def _reach(self) -> float:
         return _REACH * float(self.tol)
 
+    def _given_family(self) -> Family[Any, Any]:
+        """The family of the settings; a list is one of a component each."""
+        family: Any = self.family
+        return Components(list(family)) if isinstance(family, list | tuple) else family
+
     def _family_of_rows(self, reset: bool) -> Family[Any, Any]:
-        return self.family if reset else self.family_
+        return self._given_family() if reset else self.family_
 
     def _lenient_columns(self) -> set[int]:
         names = getattr(self, "feature_names_in_", None)
-        columns = self.family.level_columns(self.n_features_in_, None if names is None else list(names))
+        columns = self._given_family().level_columns(self.n_features_in_, None if names is None else list(names))
         return {j for j, is_lenient in columns.items() if is_lenient}
 
     def _code_levels(self, source: Source, weights: np.ndarray | None) -> Source:
         before = self.__dict__.pop("categories_", None)
         labels = self.__dict__.pop("_labels", {})
-        columns = self.family.level_columns(source.n_features, source.names)
+        columns = self._given_family().level_columns(source.n_features, source.names)
         if not columns:
             return source
         found = levels_of(source, list(columns), weights)
@@ -247,10 +253,10 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         return CodedSource(source, coded, coded if weights is not None else ()) if coded else source
 
     def _has_response(self) -> bool:
-        return bool(self.family.has_response)
+        return bool(self._given_family().has_response)
 
     def _make_model(self, data: Data) -> MixtureModel:
-        family = side_family(clone(self.family), data.source).place(data.source.n_features, data.source.names)
+        family = side_family(clone(self._given_family()), data.source).place(data.source.n_features, data.source.names)
         sample = data.sample_rows(_SAMPLE_ROWS)
         rows = data.source.take(sample)
         family = family.anchored(rows)
@@ -271,7 +277,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
     def _with_room(self, model: MixtureModel, data: Data) -> MixtureModel:
         family = model.family
         if not hasattr(self, "online_"):
-            family = family.endless(self.family)
+            family = family.endless(self._given_family())
         if family.is_surveyed:
             survey = data.look(family)
             family = family.stretched(survey.lows, survey.highs)
@@ -284,18 +290,22 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         return self._model_of(self.family_)
 
     def _n_components(self) -> int:
-        return int(self.n_components) + (self.noise is not False)
+        return self._n_own() + (self.noise is not False)
+
+    def _n_own(self) -> int:
+        family = self._given_family()
+        return len(family.families) if isinstance(family, Components) else int(self.n_components)
 
     def _n_columns(self) -> int:
         return int(self.n_columns_)
 
     def _classes(self) -> np.ndarray:
         if self.component_classes is None:
-            classes = np.arange(self.n_components)
+            classes = np.arange(self._n_own())
             return np.append(classes, np.full(self._n_components() - len(classes), -1))
         classes = np.asarray(self.component_classes)
-        if classes.shape != (self.n_components,) or classes.dtype.kind not in "iu" or classes.min() < 0:
-            raise ValueError(f"component_classes must be {self.n_components} integers, not negative.")
+        if classes.shape != (self._n_own(),) or classes.dtype.kind not in "iu" or classes.min() < 0:
+            raise ValueError(f"component_classes must be {self._n_own()} integers, not negative.")
         return np.append(classes, np.full(self._n_components() - len(classes), -1))
 
     def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
@@ -334,7 +344,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
     def _check_levels(self) -> None:
         """Raise ValueError unless there are categories for all columns of levels, and only for those."""
         names = getattr(self, "feature_names_in_", None)
-        wanted = self.family.level_columns(self.n_features_in_, None if names is None else list(names))
+        wanted = self._given_family().level_columns(self.n_features_in_, None if names is None else list(names))
         categories = getattr(self, "categories_", None) or [None] * self.n_features_in_
         if len(categories) != self.n_features_in_ or {j for j, c in enumerate(categories) if c is not None} != {
             *wanted
@@ -352,7 +362,8 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         family.check_settings()
         family.check_bound(self.n_columns_)
         own = _without_noise(family)
-        if type(own) is not type(self.family) and own.beside not in self.family.takes_beside:
+        given_family = self._given_family()
+        if _kinds(own) != _kinds(given_family) and own.beside not in given_family.takes_beside:
             raise ValueError(f"family_ is {own!r}, of the family {self.family!r}.")
         given = self.n_features_in_ * (2 if own.beside in ("exposure", "trials") else 1) + (own.beside == "offset")
         if self.n_columns_ not in (given, given + own.has_response):
@@ -372,7 +383,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
 
     def _needs_responsibilities(self) -> bool:
         given = set(self.params_init or ())
-        return self.weights_init is None or not self.family.is_given_by(given) or self.noise is not False
+        return self.weights_init is None or not self._given_family().is_given_by(given) or self.noise is not False
 
     def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
         weights = params.weights if self.weights_init is None else np.array(self.weights_init)  # type: ignore[union-attr]
@@ -404,12 +415,16 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if not isinstance(self.family, Family):
+        if not isinstance(self._given_family(), Family):
             raise TypeError(f"family must be one of fastem.families, such as Poisson(), not {self.family!r}.")
+        if isinstance(self._given_family(), Components) and self.n_components not in (1, self._n_own()):
+            raise ValueError(
+                f"n_components is {self.n_components}, and {self._n_own()} families were given: one of each component."
+            )
         check_number("weight_prior", self.weight_prior, Real, 1)
         if isinstance(self.frozen, str):
             raise TypeError(f"frozen must be a collection of names, such as {{{self.frozen!r}}}.")
-        self.family.check_settings()
+        self._given_family().check_settings()
         self._classes()
         noise: Any = self.noise
         if not isinstance(noise, bool) and not (isinstance(noise, float | int) and noise > 0):
@@ -418,6 +433,11 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
 
 def _without_noise(family: Family[Any, Any]) -> Family[Any, Any]:
     return family.family if isinstance(family, Noise) else family
+
+
+def _kinds(family: Family[Any, Any]) -> list[type]:
+    """The class of a family, or of that of each component."""
+    return [type(one) for one in family.families] if isinstance(family, Components) else [type(family)]
 
 
 def _n_numbers(value: Any) -> int:

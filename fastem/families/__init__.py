@@ -8,6 +8,8 @@ from fastem.families._student import StudentFamily
 from fastem.families.beta import Beta
 from fastem.families.binomial import Bernoulli, Binomial, BinomialOfTrials
 from fastem.families.categorical import Categorical
+from fastem.families.components import Components
+from fastem.families.constant import Constant
 from fastem.families.dirichlet_multinomial import DirichletMultinomial
 from fastem.families.exponential import Exponential
 from fastem.families.gamma import Gamma
@@ -30,11 +32,11 @@ from fastem.families.von_mises_fisher import VonMisesFisher
 from fastem.families.weibull import Weibull
 
 __all__ = [
-    "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "BinomialOfTrials", "Categorical",
-    "DirichletMultinomial", "Exponential", "ExposedPoisson", "Gamma", "Gaussian", "GaussianDiag", "GaussianFull",
-    "GaussianPrior", "GaussianSpherical", "GaussianTied", "LinearRegression", "LogNormal", "LogisticRegression",
-    "Multinomial", "NegativeBinomial", "Noise", "Poisson", "PoissonRegression", "Product", "StudentT",
-    "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
+    "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "BinomialOfTrials", "Categorical", "Components",
+    "Constant", "DirichletMultinomial", "Exponential", "ExposedPoisson", "Gamma", "Gaussian", "GaussianDiag",
+    "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied", "LinearRegression", "LogNormal",
+    "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson", "PoissonRegression", "Product",
+    "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
 ]  # fmt: skip
 
 GAUSSIANS: dict[str, type[GaussianFamily]] = {

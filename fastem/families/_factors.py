@@ -36,11 +36,11 @@ class Sum(NamedTuple):
 class Term(NamedTuple):
     """``sign (deviance(x, mean) + excess(x)) + constant``, 0 where x is missing.
 
-    `count` is the column of x; the mean is `rate` times the column `mean`, or `rate` alone where that is None.
+    `of` is the column of x; the mean is `rate` times the column `mean`, or `rate` alone where that is None.
     Without a rate, of 0, the deviance is left out.
     """
 
-    count: int
+    of: int
     mean: int | None
     rate: float
     sign: float = -1.0
@@ -57,7 +57,7 @@ class Factor(NamedTuple):
         """The same where its columns are some of `n_columns`, after `n_sums` sums of others."""
         places = [*columns, *(n_columns + n_sums + i for i in range(len(self.sums)))]
         terms = [
-            term._replace(count=places[term.count], mean=None if term.mean is None else places[term.mean])
+            term._replace(of=places[term.of], mean=None if term.mean is None else places[term.mean])
             for term in self.terms
         ]
         return Factor(terms, [one._replace(columns=[places[j] for j in one.columns]) for one in self.sums])
@@ -195,7 +195,7 @@ def factor_kernel(factors: list[Factor | None], dtype: np.dtype[Any]) -> FactorK
         real([sign for one in sums for sign in one.signs]),
         real([one.constant for one in sums]),
         np.cumsum([len(of_factor) for of_factor in each], dtype=np.int64),
-        whole([term.count for term in terms]),
+        whole([term.of for term in terms]),
         whole([-1 if term.mean is None else term.mean for term in terms]),
         real([term.rate for term in terms]),
         real([term.sign for term in terms]),

@@ -58,6 +58,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
     """
 
     parameters = DirichletMultinomialParams
+    is_discrete = True
     is_surveyed = True
     takes_missing = False
 

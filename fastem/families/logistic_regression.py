@@ -26,6 +26,7 @@ class LogisticRegression(GeneralisedRegression):
     """
 
     kernel = LogisticKernel
+    is_discrete = True
 
     def check_response(self, response: np.ndarray, first_row: int) -> None:
         check_values(response, first_row, (response != 0) & (response != 1), "responses must be 0 or 1")

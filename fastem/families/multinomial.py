@@ -48,6 +48,7 @@ class Multinomial(LinearFamily):
     """
 
     parameters = MultinomialParams
+    is_discrete = True
     takes_missing = False
 
     def __init__(self, prior: float = 1.0, n_trials: int | None = None, centres: Any = None):

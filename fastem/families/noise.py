@@ -87,6 +87,7 @@ class Noise(Family[Any, Any]):
         self.takes_beside = family.takes_beside  # type: ignore[misc]
         self.beside = family.beside
         self.starts_blind = family.starts_blind  # type: ignore[misc]
+        self.is_ordered = family.is_ordered  # type: ignore[misc]
         self.has_response = family.has_response  # type: ignore[misc]
         self.is_discrete = family.is_discrete  # type: ignore[misc]
 
@@ -276,7 +277,7 @@ class Noise(Family[Any, Any]):
             raise ValueError("Noise of a given density has no box to draw from.")
         rows = np.asarray(self.lows + rng.uniform(size=(n, len(self.lows))) * self._widths())
         if self.is_discrete:
-            rows = np.floor(rows)
+            rows = np.where(self._are_drawn(rows.shape[1]), np.floor(rows), rows)
         return rows if self.has_response or self.beside is None else rows[:, : rows.shape[1] // 2]
 
     def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:

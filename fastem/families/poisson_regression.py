@@ -26,6 +26,7 @@ class PoissonRegression(GeneralisedRegression):
     """
 
     kernel = PoissonRegressionKernel
+    is_discrete = True
     takes_beside = ("offset", "exposure")
 
     def check_response(self, response: np.ndarray, first_row: int) -> None:

@@ -9,7 +9,7 @@ from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.erased import call_add_statistics, call_log_density
-from fastem.families._factors import Factor, factor_of
+from fastem.families._factors import Factor, Sum, Term, factor_of
 from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, kernels_of
 from fastem.family import Family, Prepared
 from fastem.simd import lanes, load, splat, store
@@ -131,8 +131,8 @@ class Product(PartedFamily):
         found = sorted(j for mine in self.columns for j in mine)
         if len(found) != n_features or any(type(j) is not int or j != i for i, j in enumerate(found)):
             raise ValueError(f"columns should name each of {n_features} columns once, not {self.columns!r}.")
-        for part in self._each():
-            part.family.check_bound(len(part.columns))
+        for one in self._each():
+            one.family.check_bound(len(one.columns))
 
     def place(self, n_columns: int, names: list[str] | None) -> Self:
         return type(self)(self.parts, self._find(n_columns, names))
@@ -189,7 +189,8 @@ class Product(PartedFamily):
         return [Part(family, list(mine), slice(None), name) for family, mine, name in each]
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
-        for family, mine, *_ in self._each():
+        for part in self._each():
+            family, mine = part.family, part.columns
             try:
                 family.check(rows[:, mine], first_row)
                 if not family.takes_missing and np.isnan(rows[:, mine]).any():
@@ -204,7 +205,8 @@ class Product(PartedFamily):
         return np.sum(factors, axis=0) if factors else None
 
     def base_terms(self, n_features: int) -> Factor | None:
-        terms, sums = [], []
+        terms: list[Term] = []
+        sums: list[Sum] = []
         for part in self._each():
             own = factor_of(part.family, len(part.columns))
             if own is not None:
@@ -227,7 +229,8 @@ class Product(PartedFamily):
     def _regions(self, n_components: int, tile_rows: int, missing: bool) -> np.ndarray:
         """Where each part's scratch begins, after log-densities of all components; and the end."""
         sizes = [n_components * tile_rows]
-        for family, mine, *_ in self._each():
+        for part in self._each():
+            family, mine = part.family, part.columns
             needs = family.incomplete_scratch if missing else family.scratch
             sizes.append(len(mine) * tile_rows + needs(n_components, len(mine), tile_rows))
         return np.cumsum([-(-size // tile_rows) * tile_rows for size in sizes], dtype=np.int64)
