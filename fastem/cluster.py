@@ -46,6 +46,7 @@ class _Job(NamedTuple):
     n_threads: int | None
     is_checked: bool
     has_missing: bool
+    has_large: bool
 
 
 class ClusterData(Data):
@@ -111,11 +112,12 @@ class ClusterData(Data):
             return super().accumulate(model, params, about, shape, given)
         if model.family.is_surveyed:
             self.look(model.family)
-        job = _Job(model, params, about, shape, self.n_threads, self._is_checked, self.has_missing)
+        job = _Job(model, params, about, shape, self.n_threads, self._is_checked, self.has_missing, self.has_large)
         sums = self._on_each(self._dask.delayed(_accumulate, pure=False), self._dask.delayed(job, traverse=False))
-        stats, met_missing = self._compute(_tree(sums, self._dask.delayed(_add_all, pure=False)))
+        stats, met_missing, met_large = self._compute(_tree(sums, self._dask.delayed(_add_all, pure=False)))
         if met_missing and not self.has_missing:
             self.look(model.family)
+        self.has_large |= met_large
         self._is_checked = True
         if self.pace.after_launch is not None:
             self.pace.after_launch(self.source.n_rows / tile_rows(self.source.dtype))
@@ -177,17 +179,17 @@ def _survey(
 
 def _accumulate(
     partition: Any, weights: np.ndarray | None, allowed: Allowed | None, first_row: int, job: _Job
-) -> tuple[Any, bool]:
-    """Statistics of a partition, and whether it has missing cells."""
+) -> tuple[Any, bool, bool]:
+    """Statistics of a partition, whether it has missing cells, and values that float32 is too narrow for."""
     data = _data(partition, weights, allowed, first_row)
-    data._is_checked, data.has_missing = job.is_checked, job.has_missing
+    data._is_checked, data.has_missing, data.has_large = job.is_checked, job.has_missing, job.has_large
     shape = job.shape._replace(n_threads=_threads(job.n_threads))
     stats = data.accumulate(job.model, job.params, job.about, shape)
-    return stats, data.has_missing
+    return stats, data.has_missing, data.has_large
 
 
-def _add_all(sums: list[tuple[Any, bool]]) -> tuple[Any, bool]:
-    return reduce(lambda a, b: (add(a[0], b[0]), a[1] or b[1]), sums)
+def _add_all(sums: list[tuple[Any, bool, bool]]) -> tuple[Any, bool, bool]:
+    return reduce(lambda a, b: (add(a[0], b[0]), a[1] or b[1], a[2] or b[2]), sums)
 
 
 def _merge_all(found: list[Survey]) -> Survey:

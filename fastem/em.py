@@ -15,7 +15,8 @@ import numpy as np
 from fastem.allowed import Allowed
 from fastem.family import DegenerateError, Family
 from fastem.pace import Pace
-from fastem.sources import Source
+from fastem.sources import Source, large_rows, read_only
+from fastem.statistics import add
 from fastem.survey import Survey, has_missing, merge, survey_rows, with_weight
 from fastem.tiles import tile_rows
 
@@ -169,8 +170,8 @@ class Data:
     """A source with weights of its rows and the components they may belong to.
 
     What the rows hold is found out the first time that they are read: whether all numbers are
-    finite, which cells are missing, what a family asks for. In errors the rows are numbered from
-    `first_row` on; `needs_values` says whether each column must have some.
+    finite, which cells are missing, whether float32 is too narrow for some rows, what a family asks
+    for. In errors the rows are numbered from `first_row` on; `needs_values` says whether each column must have some.
 
     Very large or small weights are divided by `unit`, a power of two: sums are in that unit.
     """
@@ -192,6 +193,7 @@ class Data:
         self.allowed = allowed
         self.needs_values = needs_values
         self.has_missing = False
+        self.has_large = False
         self.survey: Survey | None = None
         self._is_checked = False
         self.pace = Pace()
@@ -210,7 +212,7 @@ class Data:
         """Some rows of these data, which `source` holds, with their weights and components."""
         weights = self.weights[rows] if len(self.weights) else None
         some = Data(source, weights, first_row, None if self.allowed is None else self.allowed[rows], False)
-        some.has_missing, some.unit = self.has_missing, self.unit
+        some.has_missing, some.has_large, some.unit = self.has_missing, self.has_large, self.unit
         return some
 
     def sample_rows(self, count: int, least: int = 100) -> np.ndarray:
@@ -239,7 +241,7 @@ class Data:
                 names = self.source.names
                 named = ", ".join(str(j) if names is None else f"{names[j]!r}" for j in empty)
                 raise ValueError(f"Columns without any value: {named}. Leave them out.")
-            self.has_missing = self.survey.has_missing
+            self.has_missing, self.has_large = self.survey.has_missing, self.survey.has_large
             self._drop(self.survey.empty - self.first_row)
             self._is_checked = True
         return self.survey
@@ -262,20 +264,29 @@ class Data:
         """Statistics of all rows under `params`, or `given` responsibilities (n, K), moments about `about`."""
         if model.family.is_surveyed and not self._is_checked:
             _require_room(model.family, self.look(model.family))
-        walk = model.accumulate(params, about, shape, self.has_missing)
-        if not self._add_all(walk, model.family, given):
-            self.look(model.family)
-            walk = model.accumulate(params, about, shape, self.has_missing)
-            self._add_all(walk, model.family, given)
+        walk = self._walk(model, params, about, shape)
+        while not self._add_all(walk, model.family, given):
+            walk = self._walk(model, params, about, shape)
         self._is_checked = True
         return model.with_base(walk.finish(), 0.0 if self.survey is None else self.survey.base)
 
+    def _walk(self, model: Model, params: Any, about: Any, shape: Any) -> Any:
+        walk = model.accumulate(params, about, shape, self.has_missing)
+        if not self.has_large:
+            return walk
+        wide = model.accumulate(params, about, shape._replace(dtype=np.dtype(np.float64)), self.has_missing)
+        return _TwoPrecisions(walk, wide)
+
     def _add_all(self, walk: Any, family: Family[Any, Any], given: np.ndarray | None) -> bool:
-        """Add all rows; False as soon as a pass for complete data meets missing cells."""
+        """Add all rows; False as soon as they turn out to need another pass, about which all is known then."""
         for first, rows, weights in self.blocks():
             # where a glance shows missing cells, kernels for complete rows need not even be compiled
             is_new = not self._is_checked and not self.has_missing
             if is_new and has_missing(family, *with_weight(rows[:_GLANCE], weights, self.first_row + first)):
+                self.look(family)
+                return False
+            if not self._is_checked and not self.has_large and len(large_rows(rows)):
+                self.has_large = True
                 return False
             some = slice(first, first + len(rows))
             walk.add(
@@ -286,8 +297,45 @@ class Data:
             if self._is_checked or walk.is_finite():
                 continue
             if has_missing(family, *with_weight(rows, weights, self.first_row + first)):
+                self.look(family)
                 return False
         return True
+
+
+class _TwoPrecisions:
+    """A pass over rows of float32 that takes those in float64 whose squares float32 cannot hold."""
+
+    def __init__(self, narrow: Any, wide: Any):
+        self.narrow = narrow
+        self.wide = wide
+
+    def add(
+        self,
+        first_row: int,
+        rows: np.ndarray,
+        weights: np.ndarray,
+        pace: Pace,
+        given: np.ndarray | None,
+        allowed: np.ndarray | None,
+    ) -> None:
+        large = large_rows(rows)
+        if not len(large):
+            self.narrow.add(first_row, rows, weights, pace, given, allowed)
+            return
+        weights = weights if len(weights) else np.ones(len(rows), rows.dtype)
+        others = weights.copy()
+        others[large] = 0
+        self.narrow.add(first_row, rows, read_only(others), pace, given, allowed)
+        self.wide.add(
+            first_row, read_only(rows[large].astype(np.float64)), read_only(weights[large].astype(np.float64)), pace,
+            None if given is None else given[large], None if allowed is None else allowed[large],
+        )  # fmt: skip
+
+    def is_finite(self) -> bool:
+        return bool(self.narrow.is_finite() and self.wide.is_finite())
+
+    def finish(self) -> Any:
+        return add(self.narrow.finish(), self.wide.finish())
 
 
 def _unit_of(weights: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from fastem.allowed import Allowed
 from fastem.em import Data, Fit, accumulate, run
 from fastem.family import DegenerateError
 from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
+from fastem.sources import large_rows
 from fastem.survey import has_missing, with_weight
 from fastem.threads import openmp_after_fork
 
@@ -174,6 +175,8 @@ def features(model: MixtureModel, data: Data) -> np.ndarray:
         rows = np.where(sound[:, None], rows, rows[np.argmax(sound)])
     if model.family.starts_blind:
         return np.empty((len(rows), 0), rows.dtype)
+    if len(large_rows(rows)):
+        rows = rows.astype(np.float64)
     seen = model.family.start_features(rows)
     missing = np.isnan(seen)
     if not missing.any():

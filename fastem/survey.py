@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.family import Family
+from fastem.sources import large_rows
 
 __all__ = ["Survey", "base", "has_missing", "merge", "survey_rows", "with_weight"]
 
@@ -28,6 +29,8 @@ class Survey(NamedTuple):
         Weighted sum of the family's `base`.
     empty : ndarray of int
         Numbers of rows without any value.
+    has_large : bool
+        Whether float32 cannot hold the squares of some values.
     """
 
     lows: np.ndarray
@@ -37,6 +40,7 @@ class Survey(NamedTuple):
     n_rows: int
     base: float
     empty: np.ndarray
+    has_large: bool
 
     @property
     def has_missing(self) -> bool:
@@ -89,7 +93,7 @@ def survey_rows(family: Family[Any, Any], rows: np.ndarray, weights: np.ndarray,
     """
     d = rows.shape[1]
     none = family.reach(rows[:0])
-    found = Survey(np.full(d, np.inf), np.full(d, -np.inf), none, np.zeros(d), 0, 0.0, np.empty(0, np.int64))
+    found = Survey(np.full(d, np.inf), np.full(d, -np.inf), none, np.zeros(d), 0, 0.0, np.empty(0, np.int64), False)
     for first in range(0, len(rows), _ROWS):
         w = weights[first : first + _ROWS]
         some, begin = with_weight(rows[first : first + _ROWS], w, first_row + first)
@@ -130,6 +134,7 @@ def _look(
         len(rows),
         total,
         numbers[np.isnan(rows).all(axis=1)] if missing else numbers[:0],
+        len(large_rows(rows)) > 0,
     )
 
 
@@ -143,4 +148,5 @@ def merge(a: Survey, b: Survey) -> Survey:
         a.n_rows + b.n_rows,
         a.base + b.base,
         np.append(a.empty, b.empty),
+        a.has_large or b.has_large,
     )
