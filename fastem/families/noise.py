@@ -89,6 +89,8 @@ class Noise(Family[Any, Any]):
     def bind(self, facts: Facts) -> Self:
         assert facts.lows is not None and facts.highs is not None
         d = len(facts.lows)
+        if self.family.beside == "exposure":
+            raise ValueError(f"No noise can stand beside {self.family!r}: exposures have no density.")
         if self.family.base(facts.rows[:1]) is not None:
             raise ValueError(
                 f"No noise can stand beside {self.family!r}: its densities leave out a factor of each row, which the "
