@@ -7,12 +7,12 @@ import mpmath
 import numpy as np
 import pytest
 from scipy import optimize, stats
+from sklearn.exceptions import ConvergenceWarning
 
 import fastem
 from fastem import Mixture
 from fastem.em import Data
-from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson
-from fastem.families._special import log_rising
+from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson, _exposed_counts
 from fastem.latent.labels import MixtureModel, MixtureParams, Shape
 from fastem.sources import ArraySource
 
@@ -234,15 +234,27 @@ def test_counts_without_overdispersion_end_at_the_limit(level, n_components):
         assert fit.sizes_[0, 0] > 1e8 * np.maximum(fit.means_[0, 0], 1) * 0.9 and fit.n_iter_ <= 3
 
 
-def test_large_counts_have_the_size_they_were_drawn_with():
+@pytest.mark.parametrize("size", [0.5, 20.0, 1e6], ids=lambda size: f"size_{size:g}")
+def test_rates_of_large_counts_are_gamma(size):
     rng = np.random.default_rng(5)
     exposure = rng.uniform(0.5, 2, 2000)
-    for size in (0.5, 20.0, 1e6):
-        x = rng.poisson(rng.gamma(size, 1e12 * exposure / size))[:, None].astype(float)
-        fit = Mixture(NegativeBinomial(), 1).fit(x, exposure=exposure)
-        assert fit.converged_ and fit.sizes_[0, 0] == pytest.approx(size, rel=0.2)
-        slope = np.mean(log_rising(fit.sizes_[0, 0] * 1.0001, x[:, 0]) - log_rising(fit.sizes_[0, 0], x[:, 0]))
-        assert np.isfinite(slope)
+    x = rng.poisson(rng.gamma(size, 1e12 * exposure / size)).astype(float)
+    fit = Mixture(NegativeBinomial(), 1).fit(x[:, None], exposure=exposure)
+    shape, _, scale = stats.gamma.fit(x / exposure, floc=0)
+    assert fit.converged_ and fit.sizes_[0, 0] == pytest.approx(shape, rel=1e-4)
+    assert fit.means_[0, 0] == pytest.approx(shape * scale, rel=1e-8)
+
+
+def test_a_size_that_would_lower_the_likelihood_is_not_taken(monkeypatch):
+    rng = np.random.default_rng(0)
+    exposure = rng.uniform(1, 5, 300)
+    x = rng.poisson(rng.gamma(2, exposure * 1.5))[:, None].astype(float)
+    start = {"params_init": {"means": [[2.0]], "sizes": [[2.0]]}, "weights_init": [1.0], "max_iter": 5, "tol": 0.0}
+    monkeypatch.setattr(_exposed_counts, "_best_sizes", lambda sums, means, sizes, *more: sizes * 1e3)
+    with pytest.warns(ConvergenceWarning):
+        fit = Mixture(NegativeBinomial(), 1, **start).fit(x, exposure=exposure)
+    assert fit.sizes_[0, 0] == 2 and np.all(np.diff(fit.lower_bounds_) > -1e-14)
+    assert fit.lower_bounds_[-1] > fit.lower_bounds_[0]
 
 
 # --- weights, labels, missing cells, sources ------------------------------------------------------

@@ -43,6 +43,7 @@ from fastem.tiles import n_points
 
 __all__ = ["ExposedKernel", "ExposedStatistics", "ExposedSums", "ExposureTable", "ascend", "exposure_table"]
 
+# There are as many nodes in a range as numbers in a block.
 _WIDTH = float(np.log(2)) / 8  # of a range of logarithms
 _GROWTH = float(np.exp(_WIDTH))
 _ANGLES = (np.arange(NODES) + 0.5) * np.pi / NODES
