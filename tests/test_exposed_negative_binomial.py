@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastem
 from fastem import Mixture
 from fastem.em import Data
-from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson, _exposed_counts
+from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson, _exposed_steps
 from fastem.latent.labels import MixtureModel, MixtureParams, Shape
 from fastem.sources import ArraySource
 
@@ -245,12 +245,28 @@ def test_rates_of_large_counts_are_gamma(size):
     assert fit.means_[0, 0] == pytest.approx(shape * scale, rel=1e-8)
 
 
+def test_a_limit_that_is_no_maximum_is_not_taken():
+    """Seen from the end without overdispersion the likelihood goes up there, and is larger elsewhere."""
+    rng = np.random.default_rng(106)
+    n, spread = int(rng.choice([2, 5, 30, 300])), rng.choice([0, 0.3, 1, 3, 6])
+    mean, size = 10 ** rng.uniform(-2, 7), 10 ** rng.uniform(-2, 5)
+    exposure = rng.lognormal(0, spread, n)
+    rng.integers(3)
+    x = rng.poisson(rng.gamma(size, mean * exposure / size)).astype(float)[:, None]
+    fit = Mixture(NegativeBinomial(), 1).fit(x, exposure=exposure)
+    logs = np.log([fit.means_[0, 0], fit.sizes_[0, 0]])
+    _, loss = _profile(x, exposure)
+    around = [loss(logs + [a, b]) for a in np.linspace(-1, 1, 9) for b in np.linspace(-6, 10, 33)]
+    assert fit.converged_ and -fit.log_likelihood_ < min(around) + 1e-6
+
+
 def test_a_size_that_would_lower_the_likelihood_is_not_taken(monkeypatch):
     rng = np.random.default_rng(0)
     exposure = rng.uniform(1, 5, 300)
     x = rng.poisson(rng.gamma(2, exposure * 1.5))[:, None].astype(float)
     start = {"params_init": {"means": [[2.0]], "sizes": [[2.0]]}, "weights_init": [1.0], "max_iter": 5, "tol": 0.0}
-    monkeypatch.setattr(_exposed_counts, "_best_sizes", lambda sums, means, sizes, *more: sizes * 1e3)
+    for search in ("_best_sizes", "_nearest_sizes"):
+        monkeypatch.setattr(_exposed_steps, search, lambda sums, means, sizes, *more: sizes * 1e3)
     with pytest.warns(ConvergenceWarning):
         fit = Mixture(NegativeBinomial(), 1, **start).fit(x, exposure=exposure)
     assert fit.sizes_[0, 0] == 2 and np.all(np.diff(fit.lower_bounds_) > -1e-14)

@@ -7,7 +7,8 @@ import numpy as np
 
 from fastem.families._counts import rising
 from fastem.families._domain import check_counts, check_values
-from fastem.families._exposed_counts import ExposedStatistics, ExposedSums, ExposureTable, ascend, exposure_table
+from fastem.families._exposed_counts import ExposedStatistics, ExposureTable, exposure_table
+from fastem.families._exposed_steps import ExposedSums, ascend
 from fastem.families._linear import IMPOSSIBLE
 from fastem.families._paired import Paired
 from fastem.families._settings import check_array
