@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from fastem.simd import Vector, exponent, fill, fma, mantissa, maximum, power_of_two, where_greater
 
-__all__ = ["exp", "log", "log_gap"]
+__all__ = ["exp", "gap", "log", "log_gap"]
 
 LOG2_E = 1 / math.log(2)
 LOG_2 = math.log(2)
@@ -127,6 +127,34 @@ def _log_gap_32(x):  # type: ignore[no-untyped-def]
     return where_greater(off * off, fill(x, 0.0), far, f * ((m - one) - series))
 
 
+@njit(error_model="numpy")
+def _gap_64(u, y):  # type: ignore[no-untyped-def]
+    """As f (u - z p(z)) where y is its own mantissa m, since u - 2 f is f u."""
+    m = mantissa(y)
+    one = fill(y, 1.0)
+    zero = fill(y, 0.0)
+    off = (y - m) * (y - m)
+    top = where_greater(off, zero, m - one, u)
+    f = top / (m + one)
+    series = _series_64(f * f)
+    far = u - fma(exponent(y), fill(y, LOG_2), fma(series, f, f + f))
+    return where_greater(off, zero, far, f * (top - series))
+
+
+@njit(error_model="numpy")
+def _gap_32(u, y):  # type: ignore[no-untyped-def]
+    """The same in float32."""
+    m = mantissa(y)
+    one = fill(y, 1.0)
+    zero = fill(y, 0.0)
+    off = (y - m) * (y - m)
+    top = where_greater(off, zero, m - one, u)
+    f = top / (m + one)
+    series = _series_32(f * f)
+    far = u - fma(exponent(y), fill(y, LOG_2), fma(series, f, f + f))
+    return where_greater(off, zero, far, f * (top - series))
+
+
 def _by_precision(double: Callable[..., Any], single: Callable[..., Any]) -> Callable[..., Any]:
     """The implementation for the element type of a compiled vector."""
 
@@ -137,6 +165,22 @@ def _by_precision(double: Callable[..., Any], single: Callable[..., Any]) -> Cal
 
         def call(x):  # type: ignore[no-untyped-def]
             return chosen(x)
+
+        return call
+
+    return implementation
+
+
+def _pair_by_precision(double: Callable[..., Any], single: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of two vectors."""
+
+    def implementation(u, y):  # type: ignore[no-untyped-def]  # Numba compares signatures
+        if not isinstance(u, Vector):
+            return None
+        chosen = double if u.dtype == types.float64 else single
+
+        def call(u, y):  # type: ignore[no-untyped-def]
+            return chosen(u, y)
 
         return call
 
@@ -158,6 +202,12 @@ def log_gap(x: np.ndarray) -> np.ndarray:
     return _log_gap_64(x) if x.dtype == np.float64 else _log_gap_32(x)
 
 
+def gap(u: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """``u - log(1 + u)`` of a vector, with ``y = 1 + u`` a normal positive number: to all digits that both have."""
+    return _gap_64(u, y) if u.dtype == np.float64 else _gap_32(u, y)
+
+
+overload(gap)(_pair_by_precision(_gap_64, _gap_32))
 overload(log_gap)(_by_precision(_log_gap_64, _log_gap_32))
 overload(exp)(_by_precision(_exp_64, _exp_32))
 overload(log)(_by_precision(_log_64, _log_32))

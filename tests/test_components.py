@@ -292,12 +292,17 @@ def test_noise_beside_binomial_with_missing_cells():
     _assert_noisy(fit, x, logs, -(~np.isnan(x) * np.log(widths)).sum(axis=1))
 
 
-def test_noise_beside_exposed_counts():
+@pytest.mark.parametrize("family", [Poisson(), NegativeBinomial()], ids=["poisson", "negative_binomial"])
+def test_noise_beside_exposed_counts(family):
     rng = np.random.default_rng(13)
     exposure = rng.uniform(1, 5, 440)
     x = np.r_[rng.poisson(2 * exposure[:200]), rng.poisson(15 * exposure[200:400]), rng.integers(0, 200, 40)] * 1.0
-    fit = Mixture(Poisson(), 2, noise=True, random_state=0).fit(x[:, None], exposure=exposure)
-    logs = [stats.poisson.logpmf(x, rate * exposure) for rate in fit.rates_[:, 0]]
+    fit = Mixture(family, 2, noise=True, random_state=0).fit(x[:, None], exposure=exposure)
+    if isinstance(family, Poisson):
+        logs = [stats.poisson.logpmf(x, rate * exposure) for rate in fit.rates_[:, 0]]
+    else:
+        pairs = zip(fit.means_[:, 0], fit.sizes_[:, 0], strict=True)
+        logs = [stats.nbinom.logpmf(x, size, size / (size + mean * exposure)) for mean, size in pairs]
     _assert_noisy(fit, x[:, None], logs, -np.log(np.ptp(x) + 1), exposure=exposure)
 
 

@@ -47,6 +47,7 @@ def _models():
     return {
         "poisson": lambda make: make(Poisson()).fit(counts),
         "exposed": lambda make: make(Poisson()).fit(counts, exposure=positive),
+        "exposed_negative": lambda make: make(NegativeBinomial()).fit(counts, exposure=positive),
         "binomial": lambda make: make(Binomial(20)).fit(counts),
         "of_trials": lambda make: make(Binomial()).fit(counts, trials=counts + 2),
         "multinomial": lambda make: make(Multinomial()).fit(counts),
@@ -125,7 +126,9 @@ SETTINGS = [
     *[(name, "centres", value) for name in ("binomial", "of_trials") for value in (*VECTORS, [0.5, 1.0])],
     *[("binomial", "trials", value) for value in (0, -3, 2.5, NAN, INF, 2**60, [5], [5, 0], "9", None)],
     *[(name, "n_trials", value) for name in ("multinomial", "dirichlet") for value in (*HUGE, None)],
-    *[(name, "largest", value) for name in ("negative", "dirichlet") for value in HUGE],
+    *[(name, "largest", value) for name in ("negative", "exposed_negative", "dirichlet") for value in HUGE],
+    *[("exposed_negative", "exposures", value) for value in (
+        [1.0], [1.0, 2.0, 3.0], [2.0, 1.0], [0.0, 1.0], [-1.0, 1.0], [1.0, NAN], [1.0, INF], [1e-300, 1.0], "12", 3.0)],
     *[("categorical", "levels", value) for value in (
         None, [3], [3, 3, 3], [0, 3], [-1, 3], [2**40, 3], [10**6, 10**6], [2.5, 3], [NAN, 3], 5, "34", [[3, 3], 3])],
     *[("categorical", "prior", value) for value in (0.5, NAN, "1")],
@@ -172,9 +175,9 @@ COUNTS_OF_COLUMNS = ([2], None, "2", 2.0, True, 0, -2, 3, 10**6, 2**40, 2**70, N
 
 @pytest.mark.parametrize("attribute", ["n_features_in_", "n_columns_"])
 @pytest.mark.parametrize("value", COUNTS_OF_COLUMNS, ids=repr)
-@pytest.mark.parametrize("name", ["poisson", "gaussian", "linear", "exposed"])
+@pytest.mark.parametrize("name", ["poisson", "gaussian", "linear", "exposed", "exposed_negative"])
 def test_numbers_of_columns(tmp_path, content, name, attribute, value):
-    if name in ("linear", "exposed") and value == 3 and attribute == "n_features_in_":
+    if name in ("linear", "exposed", "exposed_negative") and value == 3 and attribute == "n_features_in_":
         value = 7
     if name == "linear" and value == 3:
         value = 4

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numba import njit
 
+from fastem.elementary import gap as gap_of_vectors
 from fastem.elementary import log_gap
 from fastem.families._special import deviance, gap, log_minus_psi, log_rising, stirling
 from fastem.simd import lanes, load, store
@@ -55,3 +56,27 @@ def test_the_gap_of_vectors_has_all_digits_near_1(dtype, tolerance):
     _each(x, out)
     truth = np.array([float(mpmath.mpf(float(v)) - 1 - mpmath.log(mpmath.mpf(float(v)))) for v in x])
     np.testing.assert_allclose(out, truth, rtol=tolerance)
+
+
+@njit
+def _each_pair(u, y, out):
+    for i in range(0, len(u), lanes(u)):
+        store(out, i, gap_of_vectors(load(u, i), load(y, i)))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 4e-15), (np.float32, 2e-6)], ids=["float64", "float32"])
+def test_the_gap_of_pairs_has_all_digits_where_one_of_them_has(dtype, tolerance):
+    """Near 0 the number has them, near -1 what it makes with 1."""
+    near = np.concatenate([np.geomspace(1e-14, 0.6, 20), -np.geomspace(1e-14, 0.4, 20)])
+    far = np.concatenate([np.geomspace(1e-30, 0.1, 24), np.geomspace(3, 1e30, 24)])
+    u = np.concatenate([near, far - 1]).astype(dtype)
+    y = np.concatenate([(1 + near.astype(dtype)).astype(dtype), far.astype(dtype)])
+    u, y = (np.tile(values, 16) for values in (u, y))
+    out = np.empty_like(u)
+    _each_pair(u, y, out)
+    small = np.abs(u) < 0.7
+    exact = [
+        mpmath.mpf(float(v)) - mpmath.log(1 + mpmath.mpf(float(v)) if s else mpmath.mpf(float(w)))
+        for v, w, s in zip(u, y, small, strict=True)
+    ]
+    np.testing.assert_allclose(out, np.array(exact, float), rtol=tolerance)

@@ -12,6 +12,7 @@ from fastem.families.components import Components
 from fastem.families.constant import Constant
 from fastem.families.dirichlet_multinomial import DirichletMultinomial
 from fastem.families.exponential import Exponential
+from fastem.families.exposed_negative_binomial import ExposedNegativeBinomial
 from fastem.families.gamma import Gamma
 from fastem.families.gaussian_diag import GaussianDiag
 from fastem.families.gaussian_full import GaussianFull
@@ -33,10 +34,10 @@ from fastem.families.weibull import Weibull
 
 __all__ = [
     "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "BinomialOfTrials", "Categorical", "Components",
-    "Constant", "DirichletMultinomial", "Exponential", "ExposedPoisson", "Gamma", "Gaussian", "GaussianDiag",
-    "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied", "LinearRegression", "LogNormal",
-    "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson", "PoissonRegression", "Product",
-    "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
+    "Constant", "DirichletMultinomial", "Exponential", "ExposedNegativeBinomial", "ExposedPoisson", "Gamma",
+    "Gaussian", "GaussianDiag", "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied",
+    "LinearRegression", "LogNormal", "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson",
+    "PoissonRegression", "Product", "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
 ]  # fmt: skip
 
 GAUSSIANS: dict[str, type[GaussianFamily]] = {

@@ -1,6 +1,6 @@
 """Counts with a number beside each: an exposure, or how many trials there were.
 
-Rows hold the counts, then the numbers beside them; the log-density is linear in both.
+Rows hold the counts, then the numbers beside them.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ import numpy as np
 from fastem.families._linear import LinearFamily, LinearStatistics
 from fastem.family import Maximized
 
-__all__ = ["PairedFamily"]
+__all__ = ["Paired", "PairedFamily"]
 
 
-class PairedFamily(LinearFamily):
-    """Base of families with one parameter (K, d) of rows (n, 2 d)."""
+class Paired:
+    """What families of rows (n, 2 d) have in common."""
 
     def halves(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Counts (n, d) and the numbers beside them."""
@@ -26,6 +26,13 @@ class PairedFamily(LinearFamily):
         if n_features % 2:
             raise ValueError(f"{n_features} columns are no counts with a number beside each.")
         return n_features // 2
+
+    def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
+        raise NotImplementedError("What stands beside a missing count is not kept: such cells cannot be filled.")
+
+
+class PairedFamily(Paired, LinearFamily):
+    """Base of families with one parameter (K, d) of rows (n, 2 d), whose log-density is linear in both."""
 
     def maximize(
         self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
@@ -43,6 +50,3 @@ class PairedFamily(LinearFamily):
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * (n_features // 2)
-
-    def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
-        raise NotImplementedError("What stands beside a missing count is not kept: such cells cannot be filled.")

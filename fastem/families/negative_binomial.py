@@ -12,10 +12,10 @@ from fastem.families._settings import check_whole
 from fastem.families._special import deviance, stirling
 from fastem.family import Family, Maximized, Prepared
 
-__all__ = ["NegativeBinomial"]
+__all__ = ["SIZES", "NegativeBinomial", "NegativeBinomialParams", "log_modes"]
 
 # Between these sizes the likelihood tells them apart; beyond the upper one, times the mean, it is Poisson's.
-_SIZES = (1e-4, 1e8)
+SIZES = (1e-4, 1e8)
 
 
 class NegativeBinomialParams(NamedTuple):
@@ -47,9 +47,15 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
     parameters = NegativeBinomialParams
     is_discrete = True
     is_surveyed = True
+    takes_beside = ("exposure",)
 
     def __init__(self, largest: int | None = None):
         self.largest = largest
+
+    def exposed(self) -> Family[Any, Any]:
+        from fastem.families.exposed_negative_binomial import ExposedNegativeBinomial  # it is one of these
+
+        return ExposedNegativeBinomial(self.largest)
 
     # --- data ---------------------------------------------------------------------------------
 
@@ -171,16 +177,22 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         return params.means
 
 
+def log_modes(x: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Log-probabilities of counts where they are what is expected; 0 of the count 0."""
+    totals = x + sizes
+    safe = np.maximum(x, 1.0)
+    logs = 0.5 * (np.log(sizes / totals) - np.log(2 * np.pi * safe)) + stirling(totals) - stirling(sizes)
+    return np.where(x > 0, logs - stirling(safe), 0.0)
+
+
 def _log_probabilities(x: np.ndarray, means: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Log-probabilities of counts, and between them; as differences from what is expected, which are small.
 
     Loader 2000, Fast and accurate computation of binomial probabilities.
     """
     totals = x + sizes
-    safe = np.maximum(x, 1.0)
     expected = np.maximum(totals * means / (means + sizes), 1e-300)
-    logs = 0.5 * (np.log(sizes / totals) - np.log(2 * np.pi * safe)) + stirling(totals) - stirling(sizes)
-    logs = logs - stirling(safe) - deviance(x, expected) - deviance(sizes, totals * (sizes / (means + sizes)))
+    logs = log_modes(x, sizes) - deviance(x, expected) - deviance(sizes, totals * (sizes / (means + sizes)))
     logs = np.where(means > 0, logs, IMPOSSIBLE)
     return np.where(x > 0, logs, -sizes * np.log1p(means / sizes))
 
@@ -192,8 +204,8 @@ def _solve_sizes(weights: Rising, cells: np.ndarray, sums: np.ndarray, means: np
     (size + mean)``, goes from positive to negative once; where it stays positive, counts are not
     overdispersed.
     """
-    low = np.full(cells.shape, np.log(_SIZES[0]))
-    high = np.log(_SIZES[1] * np.maximum(means, 1.0))
+    low = np.full(cells.shape, np.log(SIZES[0]))
+    high = np.log(SIZES[1] * np.maximum(means, 1.0))
     for _ in range(80):
         middle = (low + high) / 2
         size = np.exp(middle)
