@@ -89,6 +89,11 @@ class Noise(Family[Any, Any]):
     def bind(self, facts: Facts) -> Self:
         assert facts.lows is not None and facts.highs is not None
         d = len(facts.lows)
+        if self.family.beside == "censored":
+            raise ValueError(
+                f"No noise can stand beside {self.family!r}: it has no probability of a censored value. Leave out "
+                "noise=, or the censored rows."
+            )
         if self.family.base(facts.rows[:1]) is not None:
             raise ValueError(
                 f"No noise can stand beside {self.family!r}: its densities leave out a factor of each row, which the "
