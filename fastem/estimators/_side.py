@@ -75,7 +75,11 @@ def _offset(
     """Offsets, of which an exposure is the exponential."""
     if name is None and not (is_fitted and family.beside):
         return None
-    if name not in ("offset", "exposure", None) or (is_fitted and not family.beside) or "offset" not in family.takes_beside:
+    if (
+        name not in ("offset", "exposure", None)
+        or (is_fitted and not family.beside)
+        or "offset" not in family.takes_beside
+    ):
         raise ValueError(f"{family!r} takes no {name}." if not is_fitted else f"The fit knew of no {name}.")
     if name == "exposure" and "exposure" not in family.takes_beside:
         raise ValueError(f"{family!r} takes no exposure, but an offset.")

@@ -16,10 +16,10 @@ from numba import njit
 from fastem.dispatch import log_density
 from fastem.families._domain import check_values
 from fastem.family import Facts, Family, Prepared
-from fastem.simd import fill, lanes, load, maximum, store, where_greater
+from fastem.simd import fill, lanes, load, maximum, store, total, where_greater
 from fastem.tiles import n_points
 
-__all__ = ["LEFT", "RIGHT", "CensoredFamily", "bounded", "ends", "hidden_tile", "is_censored", "known_log_density"]
+__all__ = ["LEFT", "RIGHT", "CensoredFamily", "bounded", "cell_at", "known_log_density", "log_in_unit", "parts_of"]
 
 RIGHT = -1.0
 LEFT = -2.0
@@ -31,44 +31,71 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 
 @njit(error_model="numpy")
-def hidden_tile(tile, scratch):  # type: ignore[no-untyped-def]
-    """The first part of the scratch, as a tile of the values, and what follows it."""
+def parts_of(tile, scratch):  # type: ignore[no-untyped-def]
+    """Parts of the scratch: a tile of the known values, the places of censored cells, what the plain kernels have."""
     d = tile.shape[0] // 2
     size = d * n_points(tile)
-    return scratch[:size].reshape((d, n_points(tile))), scratch[size:]
+    places = scratch[size : 2 * size + n_points(tile)]
+    return scratch[:size].reshape((d, n_points(tile))), places, scratch[2 * size + n_points(tile) :]
 
 
 @njit(error_model="numpy")
 def known_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    """Log-densities of the cells that are known; the others are missing in the tile that this returns."""
-    hidden, rest = hidden_tile(tile, scratch)
-    size = hidden.shape[0] * n_points(tile)
+    """Log-densities of the cells that are known, for which the others are missing; the places of these are returned.
+
+    The first number is how many there are; places count through all columns.
+    """
+    known, places, rest = parts_of(tile, scratch)
+    size = known.shape[0] * n_points(tile)
     zero = fill(load(tile, 0), 0.0)
     missing = fill(zero, math.nan)
+    found = zero
     for b in range(0, size, lanes(tile)):
         x = load(tile, b)
         u = load(tile, size + b)
-        store(hidden, b, where_greater(maximum(x - u, u - x), zero, missing, x))
-    log_density(hidden, params.plain, out, rest)
-    return hidden
+        apart = maximum(x - u, u - x)
+        store(known, b, where_greater(apart, zero, missing, x))
+        found = maximum(apart, found)
+    places[0] = _list_places(tile, places) if total(found) > 0.0 else 0
+    log_density(known, params.plain, out, rest)
+    return places
 
 
 @njit(error_model="numpy")
-def is_censored(tile, hidden, j, b):  # type: ignore[no-untyped-def]
-    """Whether a cell is there, and not known."""
-    return hidden[j, b] != hidden[j, b] and tile[j, b] == tile[j, b]
+def _list_places(tile, places):  # type: ignore[no-untyped-def]
+    values = tile.reshape(tile.size)
+    size = tile.size // 2
+    count = 0
+    for at in range(size):
+        places[count + 1] = at
+        count += 1 if abs(values[at] - values[size + at]) > 0.0 else 0  # a missing cell is not
+    return count
 
 
 @njit(error_model="numpy")
-def ends(tile, j, b):  # type: ignore[no-untyped-def]
-    """Between which values a censored cell lies."""
+def cell_at(tile, place):  # type: ignore[no-untyped-def]
+    """Column and point of a censored cell, and between which values it lies."""
+    m = n_points(tile)
+    at = np.int64(place)
+    j, b = at // m, at % m
     x = np.float64(tile[j, b])
     u = np.float64(tile[tile.shape[0] // 2 + j, b])
     if u == RIGHT:
-        return x, math.inf
+        return j, b, x, math.inf
     if u == LEFT:
-        return 0.0, x
-    return x, u
+        return j, b, 0.0, x
+    return j, b, x, u
+
+
+@njit(error_model="numpy")
+def log_in_unit(x, inverse_unit):  # type: ignore[no-untyped-def]
+    """Logarithm of an end of an interval, maybe 0 or infinite, in its column's unit."""
+    if x == 0.0:
+        return -math.inf
+    ratio = x * inverse_unit
+    if 1e-300 < ratio < 1e300 or x == math.inf:
+        return math.log(ratio)
+    return math.log(x) + math.log(inverse_unit)
 
 
 @njit(error_model="numpy")
@@ -135,8 +162,8 @@ class CensoredFamily(Family[Any, Any]):
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         x, u = self.halves(rows)
+        check_values(x, first_row, ~(x >= 0), "the values must not be negative")
         super().check(np.where(x == u, x, np.nan), first_row)
-        check_values(x, first_row, ~(x >= 0), "censored values must not be negative")
         check_values(x, first_row, (u == LEFT) & (x == 0), "no value lies below 0")
         check_values(x, first_row, (u >= 0) & (u < x), "its upper end lies below it")
 
@@ -150,7 +177,7 @@ class CensoredFamily(Family[Any, Any]):
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         d = n_features // 2
-        return d * tile_rows + super().scratch(n_components, d, tile_rows)
+        return (2 * d + 1) * tile_rows + super().scratch(n_components, d, tile_rows)
 
     def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self.scratch(n_components, n_features, tile_rows)
@@ -171,4 +198,6 @@ class CensoredFamily(Family[Any, Any]):
         return super().n_parameters(n_components, n_features // 2)  # type: ignore[safe-super]
 
     def complete(self, params: Any, k: int, rows: np.ndarray, rng: np.random.RandomState | None) -> np.ndarray:
-        raise NotImplementedError("What bounds a missing value is not kept: cells of censored columns cannot be filled.")
+        raise NotImplementedError(
+            "What bounds a missing value is not kept: cells of censored columns cannot be filled."
+        )

@@ -15,7 +15,12 @@ from fastem.elementary import exp, log_gap
 from fastem.simd import fill, fma, lanes, load, total, where_greater
 
 __all__ = [
-    "exponential_moments", "gamma_moments", "log_less", "log_of_ratio", "normal_moments", "normal_log_probability",
+    "exponential_moments",
+    "gamma_moments",
+    "log_less",
+    "log_of_ratio",
+    "normal_log_probability",
+    "normal_moments",
     "position_within",
 ]  # fmt: skip
 
@@ -87,11 +92,18 @@ def _gap_from(value, centre, log_ratio):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def _exp_minus_one(v):  # type: ignore[no-untyped-def]
     """``exp v - 1`` of a vector, to all digits near 0 too."""
-    one = fill(v, 1.0)
-    p = one
-    for i in range(14, 1, -1):
-        p = fma(p * v, fill(v, 1.0 / i), one)
-    return where_greater(v * v, fill(v, 0.16), exp(v) - one, p * v)
+    p = fma(fill(v, 2.08767569878681e-09), v, fill(v, 2.505210838544172e-08))
+    p = fma(p, v, fill(v, 2.755731922398589e-07))
+    p = fma(p, v, fill(v, 2.7557319223985893e-06))
+    p = fma(p, v, fill(v, 2.48015873015873e-05))
+    p = fma(p, v, fill(v, 0.0001984126984126984))
+    p = fma(p, v, fill(v, 0.001388888888888889))
+    p = fma(p, v, fill(v, 0.008333333333333333))
+    p = fma(p, v, fill(v, 0.041666666666666664))
+    p = fma(p, v, fill(v, 0.16666666666666666))
+    p = fma(p, v, fill(v, 0.5))
+    p = fma(p, v, fill(v, 1.0))
+    return where_greater(v * v, fill(v, 0.0625), exp(v) - fill(v, 1.0), p * v)
 
 
 # --- exponential and gamma values -------------------------------------------------------------
@@ -307,7 +319,7 @@ def _inverse_mills(z):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def _erfcx(x):  # type: ignore[no-untyped-def]
     """``exp(x^2) erfc x`` for x >= 0."""
-    if x < 12.0:
+    if x < 20.0:
         return math.exp(x * x) * math.erfc(x)
     z = 0.5 / (x * x)
     series = 1 - z * (1 - 3 * z * (1 - 5 * z * (1 - 7 * z * (1 - 9 * z * (1 - 11 * z)))))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.families._censored import CensoredFamily, bounded, ends, hidden_tile, is_censored, known_log_density
+from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, parts_of
 from fastem.families._domain import check_values, positive_prior
 from fastem.families._linear import log_ratio
 from fastem.families._rates import RateFamily
@@ -34,32 +34,28 @@ class CensoredExponentialKernel(NamedTuple):
 
 @implements(log_density, CensoredExponentialKernel)
 def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    hidden = known_log_density(tile, params, out, scratch)
-    for j in range(hidden.shape[0]):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                for k in range(out.shape[0]):
-                    rate = params.rates[k, j]
-                    width = rate * (high - low)
-                    log_within = math.log(-math.expm1(-width)) if width > 0.0 else -math.inf
-                    out[k, b] += bounded(log_within - rate * low)
+    places = known_log_density(tile, params, out, scratch)
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        for k in range(out.shape[0]):
+            rate = params.rates[k, j]
+            width = rate * (high - low)
+            log_within = math.log(-math.expm1(-width)) if width > 0.0 else -math.inf
+            out[k, b] += bounded(log_within - rate * low)
 
 
 @implements(add_statistics, CensoredExponentialKernel)
 def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    hidden, rest = hidden_tile(tile, scratch)
-    add_statistics(hidden, resp, counts, params.plain, stats, lane, rest)
-    for j in range(hidden.shape[0]):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                for k in range(resp.shape[0]):
-                    rate = max(params.rates[k, j], 1e-300)
-                    width = high - low
-                    beyond = 1 / rate if width == math.inf else width * position_within(rate * width)
-                    stats.first[lane, k, j] += resp[k, b] * (low + beyond)
-                    stats.absent[lane, k, j] -= resp[k, b]
+    known, places, rest = parts_of(tile, scratch)
+    add_statistics(known, resp, counts, params.plain, stats, lane, rest)
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        for k in range(resp.shape[0]):
+            rate = max(params.rates[k, j], 1e-300)
+            width = high - low
+            beyond = 1 / rate if width == math.inf else width * position_within(rate * width)
+            stats.first[lane, k, j] += resp[k, b] * (low + beyond)
+            stats.absent[lane, k, j] -= resp[k, b]
 
 
 # --- the families -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from numba import njit
 from scipy.special import polygamma, psi
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.families._censored import CensoredFamily, bounded, ends, hidden_tile, is_censored, known_log_density
+from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, parts_of
 from fastem.families._domain import check_values, upper_values
 from fastem.families._expanded import ExpandedFamily, PositiveKernel, newton
 from fastem.families._settings import check_column_values
@@ -56,31 +56,27 @@ def _moments(params, k, j, low, high):  # type: ignore[no-untyped-def]
 
 @implements(log_density, CensoredGammaKernel)
 def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    hidden = known_log_density(tile, params, out, scratch)
-    for j in range(hidden.shape[0]):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                for k in range(out.shape[0]):
-                    out[k, b] += bounded(_moments(params, k, j, low, high)[0])
+    places = known_log_density(tile, params, out, scratch)
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        for k in range(out.shape[0]):
+            out[k, b] += bounded(_moments(params, k, j, low, high)[0])
 
 
 @implements(add_statistics, CensoredGammaKernel)
 def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    hidden, rest = hidden_tile(tile, scratch)
-    add_statistics(hidden, resp, counts, params.plain, stats, lane, rest)
-    d = hidden.shape[0]
-    for j in range(d):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                for k in range(resp.shape[0]):
-                    r = resp[k, b]
-                    if r > 0.0:
-                        _, one, two = _moments(params, k, j, low, high)
-                        stats.sums[lane, k, j] += r * one
-                        stats.sums[lane, k, d + j] += r * two
-                        stats.sums[lane, k, 2 * d + j] += r
+    known, places, rest = parts_of(tile, scratch)
+    add_statistics(known, resp, counts, params.plain, stats, lane, rest)
+    d = known.shape[0]
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        for k in range(resp.shape[0]):
+            r = resp[k, b]
+            if r > 0.0:
+                _, one, two = _moments(params, k, j, low, high)
+                stats.sums[lane, k, j] += r * one
+                stats.sums[lane, k, d + j] += r * two
+                stats.sums[lane, k, 2 * d + j] += r
 
 
 # --- the families -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.elementary import log
-from fastem.families._censored import CensoredFamily, bounded, ends, hidden_tile, is_censored, known_log_density
+from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, log_in_unit, parts_of
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of
 from fastem.families._gaussian import GaussianParams
@@ -96,48 +96,42 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 @njit(error_model="numpy")
-def _standard(x, inverse_unit, mean, root):  # type: ignore[no-untyped-def]
-    """An end of an interval as a standard normal value; its square is finite, unless it is infinite itself."""
-    if x == 0.0:
-        return -math.inf
-    if x == math.inf:
-        return math.inf
-    return min(max((math.log(x * inverse_unit) - mean) * root, -1e150), 1e150)
+def _standard(log_x, mean, root):  # type: ignore[no-untyped-def]
+    """An end of an interval as a standard normal value, of which the square is finite unless it is infinite itself."""
+    if abs(log_x) == math.inf:
+        return log_x
+    return min(max((log_x - mean) * root, -1e150), 1e150)
 
 
 @implements(log_density, CensoredLogKernel)
 def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    hidden = known_log_density(tile, params, out, scratch)
-    for j in range(hidden.shape[0]):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                length = log_of_ratio(low, high)
-                inverse = params.inverse_units[j]
-                for k in range(out.shape[0]):
-                    mean, root = params.means[k, j], params.roots[k, j]
-                    first, last = _standard(low, inverse, mean, root), _standard(high, inverse, mean, root)
-                    out[k, b] += bounded(normal_log_probability(first, last, length * root))
+    places = known_log_density(tile, params, out, scratch)
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(out.shape[0]):
+            mean, root = params.means[k, j], params.roots[k, j]
+            first, last = _standard(s, mean, root), _standard(t, mean, root)
+            out[k, b] += bounded(normal_log_probability(first, last, length * root))
 
 
 @implements(add_statistics, CensoredLogKernel)
 def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    hidden, rest = hidden_tile(tile, scratch)
-    add_statistics(hidden, resp, counts, params.plain, stats, lane, rest)
-    for j in range(hidden.shape[0]):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                length = log_of_ratio(low, high)
-                inverse = params.inverse_units[j]
-                for k in range(resp.shape[0]):
-                    mean, root = params.means[k, j], params.roots[k, j]
-                    first, last = _standard(low, inverse, mean, root), _standard(high, inverse, mean, root)
-                    z, zz = normal_moments(first, last, length * root)
-                    shift, sd = mean - params.centres[k, j], 1 / root
-                    stats.first[lane, k, j] += resp[k, b] * (shift + sd * z)
-                    stats.second[lane, k, j] += resp[k, b] * (shift * shift + 2 * shift * sd * z + sd * sd * zz)
-                    stats.absent[lane, k, j] -= resp[k, b]
+    known, places, rest = parts_of(tile, scratch)
+    add_statistics(known, resp, counts, params.plain, stats, lane, rest)
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(resp.shape[0]):
+            mean, root = params.means[k, j], params.roots[k, j]
+            first, last = _standard(s, mean, root), _standard(t, mean, root)
+            z, zz = normal_moments(first, last, length * root)
+            shift, sd = mean - params.centres[k, j], 1 / root
+            stats.first[lane, k, j] += resp[k, b] * (shift + sd * z)
+            stats.second[lane, k, j] += resp[k, b] * (shift * shift + 2 * shift * sd * z + sd * sd * zz)
+            stats.absent[lane, k, j] -= resp[k, b]
 
 
 # --- the families -----------------------------------------------------------------------------

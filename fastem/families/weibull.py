@@ -9,7 +9,7 @@ from scipy.special import gamma
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.elementary import exp
-from fastem.families._censored import CensoredFamily, bounded, ends, hidden_tile, is_censored, known_log_density
+from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, log_in_unit, parts_of
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of, floor_variances
 from fastem.families._logs import take_logarithms
@@ -118,16 +118,8 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
 
 
 @njit(error_model="numpy")
-def _log_end(x, inverse_unit):  # type: ignore[no-untyped-def]
-    """Logarithm of an end of an interval in its column's unit."""
-    if x == 0.0:
-        return -math.inf
-    return math.log(x * inverse_unit) if x < math.inf else math.inf
-
-
-@njit(error_model="numpy")
 def _log_probability(log_low, log_high, length):  # type: ignore[no-untyped-def]
-    """Log-probability that an exponential value lies between two others, by their logarithms and the distance of these."""
+    """Log-probability that an exponential value lies between two others with logarithms so far from each other."""
     above = 0.0 if log_low == -math.inf else -math.exp(min(log_low, 80.0))
     if log_high == math.inf:
         return bounded(above)
@@ -138,39 +130,35 @@ def _log_probability(log_low, log_high, length):  # type: ignore[no-untyped-def]
 
 @implements(log_density, CensoredWeibullKernel)
 def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    hidden = known_log_density(tile, params, out, scratch)
-    for j in range(hidden.shape[0]):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                length = log_of_ratio(low, high)
-                s, t = _log_end(low, params.inverse_units[j]), _log_end(high, params.inverse_units[j])
-                for k in range(out.shape[0]):
-                    shape, offset = params.shapes[k, j], params.offsets[k, j]
-                    out[k, b] += _log_probability(shape * s - offset, shape * t - offset, shape * length)
+    places = known_log_density(tile, params, out, scratch)
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(out.shape[0]):
+            shape, offset = params.shapes[k, j], params.offsets[k, j]
+            out[k, b] += _log_probability(shape * s - offset, shape * t - offset, shape * length)
 
 
 @implements(add_statistics, CensoredWeibullKernel)
 def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
-    hidden, rest = hidden_tile(tile, scratch)
-    add_statistics(hidden, resp, counts, params.plain, stats, lane, rest)
-    for j in range(hidden.shape[0]):
-        for b in range(hidden.shape[1]):
-            if is_censored(tile, hidden, j, b):
-                low, high = ends(tile, j, b)
-                length = log_of_ratio(low, high)
-                s, t = _log_end(low, params.inverse_units[j]), _log_end(high, params.inverse_units[j])
-                for k in range(resp.shape[0]):
-                    r = resp[k, b]
-                    if r > 0.0:
-                        shape, offset = params.shapes[k, j], params.offsets[k, j]
-                        first = min(shape * s - offset, 80.0)
-                        z, e, ez, ezz = exponential_moments(first, shape * t - offset, shape * length)
-                        stats.sums[lane, k, j, 0] += r
-                        stats.sums[lane, k, j, 1] += r * z
-                        stats.sums[lane, k, j, 2] += r * e
-                        stats.sums[lane, k, j, 3] += r * ez
-                        stats.sums[lane, k, j, 4] += r * ezz
+    known, places, rest = parts_of(tile, scratch)
+    add_statistics(known, resp, counts, params.plain, stats, lane, rest)
+    for i in range(1, np.int64(places[0]) + 1):
+        j, b, low, high = cell_at(tile, places[i])
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(resp.shape[0]):
+            r = resp[k, b]
+            if r > 0.0:
+                shape, offset = params.shapes[k, j], params.offsets[k, j]
+                first = min(shape * s - offset, 80.0)
+                z, e, ez, ezz = exponential_moments(first, shape * t - offset, shape * length)
+                stats.sums[lane, k, j, 0] += r
+                stats.sums[lane, k, j, 1] += r * z
+                stats.sums[lane, k, j, 2] += r * e
+                stats.sums[lane, k, j, 3] += r * ez
+                stats.sums[lane, k, j, 4] += r * ezz
 
 
 # --- the families -----------------------------------------------------------------------------
@@ -390,7 +378,7 @@ class CensoredWeibull(CensoredFamily, Weibull):
         return params.shapes, params.shapes * np.log(params.scales / units), 1 / units
 
     def about(self, rows: np.ndarray, n_components: int) -> WeibullParams:
-        """From the moments of the logarithms of all rows; under shapes of almost 0 a censored value could be anything."""
+        """From moments of the logarithms of all rows: under shapes of almost 0 a censored value could be anything."""
         points = self.points(rows).astype(np.float64)
         units = self._units(points.shape[1])
         logs = np.log(points / units, out=np.zeros_like(points), where=points > 0)
@@ -401,6 +389,6 @@ class CensoredWeibull(CensoredFamily, Weibull):
         return WeibullParams(np.tile(shapes, (n_components, 1)), np.tile(scales, (n_components, 1)))
 
     def _extremes(self, params: WeibullParams) -> tuple[np.ndarray, np.ndarray]:
-        """Of the values that may be behind the rows, too: those without an upper end lie not much above the lower one."""
+        """Those of the values that may be behind the rows: without an upper end, not much above the lower one."""
         low, high = super()._extremes(params)
         return low, np.logaddexp(high, np.log(_BEYOND))
