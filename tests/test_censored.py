@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import dask.array as da
 import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
@@ -342,7 +343,7 @@ def test_two_columns_with_missing_cells(name, dtype, tmp_path):
     np.testing.assert_allclose(fit.score_samples(low, censored=high), truth, **tolerance)
     assert fit.log_likelihood_ == pytest.approx(truth[seen].sum(), rel=tolerance["rtol"])
     np.save(tmp_path / "rows.npy", low)
-    for data in (tmp_path / "rows.npy", lambda: iter([low[:300], low[300:]])):
+    for data in (tmp_path / "rows.npy", da.from_array(low, chunks=(250, 2)), lambda: iter([low[:300], low[300:]])):
         again = Mixture(LAWS[name][0], 2, random_state=0).fit(data, censored=high)
         np.testing.assert_allclose(again.score_samples(low, censored=high), truth, rtol=1e-3, atol=1e-3)
 

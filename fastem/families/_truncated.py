@@ -24,9 +24,21 @@ __all__ = [
     "position_within",
 ]  # fmt: skip
 
-_N = 48  # nodes: all digits on up to 17 standard deviations; a multiple of what one vector holds
-_X, _W = np.polynomial.legendre.leggauss(_N)
-_NODES, _WEIGHTS = np.ascontiguousarray((_X + 1) / 2), np.ascontiguousarray(_W / 2)
+# Rules for densities that fall on both sides, and on one side only: all digits on 17 and on 8.5 standard deviations.
+# What fills the second one up to a multiple of what a vector holds has no weight.
+_BOTH, _ONE, _END = 48, 24, 80
+
+
+def _rules() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on (0, 1) of both rules, one after the other."""
+    x, w = np.zeros(_END), np.zeros(_END)
+    for first, count in ((0, _BOTH), (_BOTH, _ONE)):
+        some = slice(first, first + count)
+        x[some], w[some] = np.polynomial.legendre.leggauss(count)
+    return (x + 1) / 2, w / 2
+
+
+_NODES, _WEIGHTS = _rules()
 # Logarithm of what a density falls by where it is negligible.
 _DROP = 36.0
 # Longest interval of logarithms that is one sum; of longer ones series make the lower part.
@@ -90,6 +102,14 @@ def _gap_from(value, centre, log_ratio):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def _rule(begin, width):  # type: ignore[no-untyped-def]
+    """Which nodes to take where the density is highest at 0, for a part of it that begins there and is so wide."""
+    if begin < 0.0 < begin + width:
+        return 0, _BOTH
+    return _BOTH, _BOTH + _ONE
+
+
+@njit(error_model="numpy")
 def _exp_minus_one(v):  # type: ignore[no-untyped-def]
     """``exp v - 1`` of a vector, to all digits near 0 too."""
     p = fma(fill(v, 2.08767569878681e-09), v, fill(v, 2.505210838544172e-08))
@@ -147,7 +167,8 @@ def _gamma_piece(shape, first, length, per):  # type: ignore[no-untyped-def]
     s2 = s0
     x = fill(s0, top * per)
     before = fill(s0, top * per - 1.0)
-    for i in range(0, _N, lanes(_NODES)):
+    start, stop = _rule(begin, width)
+    for i in range(start, stop, lanes(_NODES)):
         v = fma(fill(s0, width), load(_NODES, i), fill(s0, begin))
         grown = _exp_minus_one(v)
         w = load(_WEIGHTS, i) * exp(fma(fill(s0, shape), v, fill(s0, -top) * grown))
@@ -234,7 +255,8 @@ def _exponential_piece(first, length):  # type: ignore[no-untyped-def]
     s3 = s0
     s4 = s0
     log_top = math.log(top)
-    for i in range(0, _N, lanes(_NODES)):
+    start, stop = _rule(begin, width)
+    for i in range(start, stop, lanes(_NODES)):
         v = fma(fill(s0, width), load(_NODES, i), fill(s0, begin))
         grown = _exp_minus_one(v)
         w = load(_WEIGHTS, i) * exp(fma(fill(s0, -top), grown, v))
@@ -353,7 +375,8 @@ def _normal_piece(first, length):  # type: ignore[no-untyped-def]
     s0 = fill(load(_NODES, 0), 0.0)
     s1 = s0
     s2 = s0
-    for i in range(0, _N, lanes(_NODES)):
+    start, stop = _rule(begin, width)
+    for i in range(start, stop, lanes(_NODES)):
         v = fma(fill(s0, width), load(_NODES, i), fill(s0, begin))
         w = load(_WEIGHTS, i) * exp(fma(v, fill(s0, -0.5), fill(s0, -top)) * v)
         s0 = s0 + w
