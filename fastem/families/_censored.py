@@ -34,16 +34,16 @@ _TINY = float(np.finfo(np.float64).tiny)
 def parts_of(tile, scratch):  # type: ignore[no-untyped-def]
     """Parts of the scratch: a tile of the known values, the places of censored cells, what the plain kernels have."""
     d = tile.shape[0] // 2
-    size = d * n_points(tile)
-    places = scratch[size : 2 * size + n_points(tile)]
-    return scratch[:size].reshape((d, n_points(tile))), places, scratch[2 * size + n_points(tile) :]
+    m = n_points(tile)
+    end = (3 * d + 1) * m
+    return scratch[: d * m].reshape((d, m)), scratch[d * m : end], scratch[end:]
 
 
 @njit(error_model="numpy")
 def known_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
-    """Log-densities of the cells that are known, for which the others are missing; the places of these are returned.
+    """Log-densities of the cells that are known, for which the others are missing.
 
-    The first number is how many there are; places count through all columns.
+    Returns how many of these there are, followed by column and point of each.
     """
     known, places, rest = parts_of(tile, scratch)
     size = known.shape[0] * n_points(tile)
@@ -63,21 +63,20 @@ def known_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-de
 
 @njit(error_model="numpy")
 def _list_places(tile, places):  # type: ignore[no-untyped-def]
-    values = tile.reshape(tile.size)
-    size = tile.size // 2
+    d = tile.shape[0] // 2
     count = 0
-    for at in range(size):
-        places[count + 1] = at
-        count += 1 if abs(values[at] - values[size + at]) > 0.0 else 0  # a missing cell is not
+    for j in range(d):
+        for b in range(n_points(tile)):
+            places[2 * count + 1] = j
+            places[2 * count + 2] = b
+            count += 1 if abs(tile[j, b] - tile[d + j, b]) > 0.0 else 0  # a missing cell is not
     return count
 
 
 @njit(error_model="numpy")
-def cell_at(tile, place):  # type: ignore[no-untyped-def]
+def cell_at(tile, places, i):  # type: ignore[no-untyped-def]
     """Column and point of a censored cell, and between which values it lies."""
-    m = n_points(tile)
-    at = np.int64(place)
-    j, b = at // m, at % m
+    j, b = np.int64(places[2 * i + 1]), np.int64(places[2 * i + 2])
     x = np.float64(tile[j, b])
     u = np.float64(tile[tile.shape[0] // 2 + j, b])
     if u == RIGHT:
@@ -177,7 +176,7 @@ class CensoredFamily(Family[Any, Any]):
 
     def scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         d = n_features // 2
-        return (2 * d + 1) * tile_rows + super().scratch(n_components, d, tile_rows)
+        return (3 * d + 1) * tile_rows + super().scratch(n_components, d, tile_rows)
 
     def incomplete_scratch(self, n_components: int, n_features: int, tile_rows: int) -> int:
         return self.scratch(n_components, n_features, tile_rows)

@@ -15,12 +15,7 @@ from fastem.elementary import exp, log_gap
 from fastem.simd import fill, fma, lanes, load, total, where_greater
 
 __all__ = [
-    "exponential_moments",
-    "gamma_moments",
-    "log_less",
-    "log_of_ratio",
-    "normal_log_probability",
-    "normal_moments",
+    "exponential_moments", "gamma_moments", "log_less", "log_of_ratio", "normal_log_probability", "normal_moments",
     "position_within",
 ]  # fmt: skip
 

@@ -35,8 +35,8 @@ class CensoredExponentialKernel(NamedTuple):
 @implements(log_density, CensoredExponentialKernel)
 def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     places = known_log_density(tile, params, out, scratch)
-    for i in range(1, np.int64(places[0]) + 1):
-        j, b, low, high = cell_at(tile, places[i])
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
         for k in range(out.shape[0]):
             rate = params.rates[k, j]
             width = rate * (high - low)
@@ -48,8 +48,8 @@ def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untype
 def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     known, places, rest = parts_of(tile, scratch)
     add_statistics(known, resp, counts, params.plain, stats, lane, rest)
-    for i in range(1, np.int64(places[0]) + 1):
-        j, b, low, high = cell_at(tile, places[i])
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
         for k in range(resp.shape[0]):
             rate = max(params.rates[k, j], 1e-300)
             width = high - low

@@ -57,8 +57,8 @@ def _moments(params, k, j, low, high):  # type: ignore[no-untyped-def]
 @implements(log_density, CensoredGammaKernel)
 def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     places = known_log_density(tile, params, out, scratch)
-    for i in range(1, np.int64(places[0]) + 1):
-        j, b, low, high = cell_at(tile, places[i])
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
         for k in range(out.shape[0]):
             out[k, b] += bounded(_moments(params, k, j, low, high)[0])
 
@@ -68,8 +68,8 @@ def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ig
     known, places, rest = parts_of(tile, scratch)
     add_statistics(known, resp, counts, params.plain, stats, lane, rest)
     d = known.shape[0]
-    for i in range(1, np.int64(places[0]) + 1):
-        j, b, low, high = cell_at(tile, places[i])
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
         for k in range(resp.shape[0]):
             r = resp[k, b]
             if r > 0.0:

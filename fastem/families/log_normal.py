@@ -106,8 +106,8 @@ def _standard(log_x, mean, root):  # type: ignore[no-untyped-def]
 @implements(log_density, CensoredLogKernel)
 def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     places = known_log_density(tile, params, out, scratch)
-    for i in range(1, np.int64(places[0]) + 1):
-        j, b, low, high = cell_at(tile, places[i])
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
         length = log_of_ratio(low, high)
         s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
         for k in range(out.shape[0]):
@@ -120,8 +120,8 @@ def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untype
 def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     known, places, rest = parts_of(tile, scratch)
     add_statistics(known, resp, counts, params.plain, stats, lane, rest)
-    for i in range(1, np.int64(places[0]) + 1):
-        j, b, low, high = cell_at(tile, places[i])
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
         length = log_of_ratio(low, high)
         s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
         for k in range(resp.shape[0]):

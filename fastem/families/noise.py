@@ -77,7 +77,8 @@ class Noise(Family[Any, Any]):
         self.family.check_settings()
 
     def check_bound(self, n_features: int) -> None:
-        if not isinstance(self.family, Family) or isinstance(self.family, Noise):
+        is_family = isinstance(self.family, Family) and not isinstance(self.family, Noise)
+        if not is_family or self.family.beside == "censored":
             raise ValueError(f"Noise lies beside components of a family, not of {self.family!r}.")
         self.family.check_bound(n_features)
         check_array("log_cells", self.log_cells, (n_features,))
