@@ -98,7 +98,7 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     is_discrete : bool
         Whether its rows, or responses, are whole numbers.
     takes_beside : tuple of str
-        What a fit may be given beside rows: ``"exposure"``, ``"trials"``, ``"offset"``.
+        What a fit may be given beside rows: ``"exposure"``, ``"trials"``, ``"offset"``, ``"censored"``.
     beside : str or None
         What of it the rows hold.
     """
@@ -161,6 +161,10 @@ class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type:
     def with_offset(self) -> "Family[Any, Any]":
         """The family for rows with an offset before the response; raises ValueError."""
         raise ValueError(f"{self!r} takes no offset.")
+
+    def censored(self) -> "Family[Any, Any]":
+        """The family for values of which some are censored, which what bounds them follows; raises ValueError."""
+        raise ValueError(f"{self!r} takes no censored values.")
 
     def level_columns(self, n_columns: int, names: list[str] | None) -> dict[int, bool]:
         """The columns whose values are levels, coded from 0 on before the family meets them.

@@ -55,6 +55,7 @@ def _models():
         "negative": lambda make: make(NegativeBinomial()).fit(counts),
         "categorical": lambda make: make(Categorical()).fit(counts),
         "weibull": lambda make: make(Weibull()).fit(positive),
+        "censored": lambda make: make(Weibull()).fit(positive, censored=positive > 4),
         "log_normal": lambda make: make(LogNormal()).fit(positive),
         "directions": lambda make: make(VonMisesFisher()).fit(directions),
         "gaussian": lambda make: make(Gaussian("full", prior=GaussianPrior())).fit(normal),
@@ -121,6 +122,7 @@ VECTORS = (
 )
 PAIRS = ([1.0, 2.0], [[1.0], [2.0]], [[1.0, NAN], [2.0, 2.0]], [[1.0, 2.0]] * 3, "ab", INF)
 FLOORS = (*PAIRS, [[-1.0, 0.0], [0.0, 0.0]], 0.5)
+WEIBULLS = ("weibull", "censored")
 SETTINGS = [
     *[(name, "centres", value) for name in ("poisson", "exposed", "multinomial") for value in VECTORS],
     *[(name, "centres", value) for name in ("binomial", "of_trials") for value in (*VECTORS, [0.5, 1.0])],
@@ -132,9 +134,9 @@ SETTINGS = [
     *[("categorical", "levels", value) for value in (
         None, [3], [3, 3, 3], [0, 3], [-1, 3], [2**40, 3], [10**6, 10**6], [2.5, 3], [NAN, 3], 5, "34", [[3, 3], 3])],
     *[("categorical", "prior", value) for value in (0.5, NAN, "1")],
-    *[("weibull", "log_range", value) for value in (None, *PAIRS, [[3.0, 3.0], [1.0, 4.0]])],
-    *[(name, "units", value) for name in ("weibull", "log_normal") for value in VECTORS],
-    *[(name, "floor", value) for name in ("weibull", "log_normal", "gaussian", "student") for value in FLOORS],
+    *[(name, "log_range", value) for name in WEIBULLS for value in (None, *PAIRS, [[3.0, 3.0], [1.0, 4.0]])],
+    *[(name, "units", value) for name in (*WEIBULLS, "log_normal") for value in VECTORS],
+    *[(name, "floor", value) for name in (*WEIBULLS, "log_normal", "gaussian", "student") for value in FLOORS],
     *[(name, "reg_covar", value) for name in ("gaussian", "student") for value in (-1.0, NAN, INF, [1.0], "1")],
     *[("student", "dofs", value) for value in (-1.0, NAN, "3", [3.0])],
     ("student", "shared_dofs", "yes"), ("student", "shared_dofs", 2),
@@ -175,9 +177,9 @@ COUNTS_OF_COLUMNS = ([2], None, "2", 2.0, True, 0, -2, 3, 10**6, 2**40, 2**70, N
 
 @pytest.mark.parametrize("attribute", ["n_features_in_", "n_columns_"])
 @pytest.mark.parametrize("value", COUNTS_OF_COLUMNS, ids=repr)
-@pytest.mark.parametrize("name", ["poisson", "gaussian", "linear", "exposed", "exposed_negative"])
+@pytest.mark.parametrize("name", ["poisson", "gaussian", "linear", "exposed", "exposed_negative", "censored"])
 def test_numbers_of_columns(tmp_path, content, name, attribute, value):
-    if name in ("linear", "exposed", "exposed_negative") and value == 3 and attribute == "n_features_in_":
+    if name in ("linear", "exposed", "exposed_negative", "censored") and value == 3 and attribute == "n_features_in_":
         value = 7
     if name == "linear" and value == 3:
         value = 4

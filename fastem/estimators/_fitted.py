@@ -84,7 +84,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         out : ndarray of shape (n_samples,) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -104,7 +105,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         out : ndarray of shape (n_samples, n_components) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -124,7 +126,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         out : ndarray of shape (n_samples,) or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -161,7 +164,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         out : ndarray of the same shape or path, optional
             Where to write; a path becomes a ``.npy`` file, written block by block.
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -281,7 +285,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -300,7 +305,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
         sample_weight : array-like of shape (n_samples,), optional
             n is their sum.
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -319,7 +325,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -341,7 +348,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ig
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------

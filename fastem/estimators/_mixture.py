@@ -89,6 +89,8 @@ class BaseMixture(FittedMixture):
         exposure: Any = None,
         trials: Any = None,
         offset: Any = None,
+        censored: Any = None,
+        upper: Any = None,
     ) -> Self:
         """Estimate the parameters by expectation-maximization.
 
@@ -126,6 +128,13 @@ class BaseMixture(FittedMixture):
             Number of trials of each row, for `Binomial`.
         offset : array-like of shape (n_samples,), optional
             What is added to each row's linear predictor, for Poisson and logistic regressions.
+        censored : array-like of shape (n_samples,) or (n_samples, n_features), optional
+            Which values are censored, for exponential, Weibull, log-normal and gamma distributions: True or 1 where
+            the value is known to lie above that in X (right), -1 where it lies between 0 and that (left), False or 0
+            where it is known.
+        upper : array-like of shape (n_samples,) or (n_samples, n_features), optional
+            Upper ends of the intervals that begin at the values in X and hold the true ones (interval censoring), for
+            the same distributions. The end is X where the value is known, infinite where nothing else is known.
 
         Returns
         -------
@@ -149,7 +158,7 @@ class BaseMixture(FittedMixture):
             require_directory(checkpoint, "checkpoint")
         seen = {name: getattr(self, name, None) for name in ("n_features_in_", "feature_names_in_", "categories_")}
         try:
-            side = {"exposure": exposure, "trials": trials, "offset": offset}
+            side = {"exposure": exposure, "trials": trials, "offset": offset, "censored": censored, "upper": upper}
             source = self._open(X, y, side, reset=True)
             shape = self._shape(source)
             weights = check_weights(sample_weight, source.n_rows, self._n_own())
@@ -193,7 +202,7 @@ class BaseMixture(FittedMixture):
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
         **side
-            What `fit` takes beside the rows: ``exposure``, ``trials`` or ``offset``.
+            What `fit` takes beside the rows: ``exposure``, ``trials``, ``offset``, ``censored`` or ``upper``.
 
         Returns
         -------
@@ -215,7 +224,7 @@ class BaseMixture(FittedMixture):
             Responses, if the components are regressions.
         sample_weight : array-like of shape (n_samples,), optional
         **side
-            What `fit` takes beside the rows: ``exposure``, ``trials`` or ``offset``.
+            What `fit` takes beside the rows: ``exposure``, ``trials``, ``offset``, ``censored`` or ``upper``.
 
         Returns
         -------

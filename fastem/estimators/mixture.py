@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.em import Data
 from fastem.estimators._checks import check_number
 from fastem.estimators._mixture import BaseMixture
-from fastem.estimators._side import offset_of, side_family
+from fastem.estimators._side import family_beside, offset_of, side_family
 from fastem.families import Bernoulli, Categorical, Components, Noise, Poisson, StudentT
 from fastem.family import Facts, Family
 from fastem.latent.labels import MixtureModel, MixtureParams
@@ -166,7 +166,8 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         y : array-like of shape (n_samples,), optional
             Responses, if the components are regressions.
         **side
-            What was given beside the rows in the fit: ``exposure``, ``trials`` or ``offset``.
+            What is known beside the rows, as in the fit: ``exposure``, ``trials``, ``offset``, ``censored`` or
+            ``upper``.
 
         Returns
         -------
@@ -362,10 +363,10 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         family.check_settings()
         family.check_bound(self.n_columns_)
         own = _without_noise(family)
-        given_family = self._given_family()
-        if _kinds(own) != _kinds(given_family) and own.beside not in given_family.takes_beside:
+        if _kinds(own) != _kinds(family_beside(self._given_family(), own.beside)):
             raise ValueError(f"family_ is {own!r}, of the family {self.family!r}.")
-        given = self.n_features_in_ * (2 if own.beside in ("exposure", "trials") else 1) + (own.beside == "offset")
+        is_paired = own.beside in ("exposure", "trials", "censored")
+        given = self.n_features_in_ * (2 if is_paired else 1) + (own.beside == "offset")
         if self.n_columns_ not in (given, given + own.has_response):
             raise ValueError(f"n_columns_ is {self.n_columns_} with {self.n_features_in_} features.")
 

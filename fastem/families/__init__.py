@@ -11,15 +11,15 @@ from fastem.families.categorical import Categorical
 from fastem.families.components import Components
 from fastem.families.constant import Constant
 from fastem.families.dirichlet_multinomial import DirichletMultinomial
-from fastem.families.exponential import Exponential
+from fastem.families.exponential import CensoredExponential, Exponential
 from fastem.families.exposed_negative_binomial import ExposedNegativeBinomial
-from fastem.families.gamma import Gamma
+from fastem.families.gamma import CensoredGamma, Gamma
 from fastem.families.gaussian_diag import GaussianDiag
 from fastem.families.gaussian_full import GaussianFull
 from fastem.families.gaussian_spherical import GaussianSpherical
 from fastem.families.gaussian_tied import GaussianTied
 from fastem.families.linear_regression import LinearRegression
-from fastem.families.log_normal import LogNormal
+from fastem.families.log_normal import CensoredLogNormal, LogNormal
 from fastem.families.logistic_regression import LogisticRegression
 from fastem.families.multinomial import Multinomial
 from fastem.families.negative_binomial import NegativeBinomial
@@ -30,14 +30,15 @@ from fastem.families.product import Product
 from fastem.families.student_t_diag import StudentTDiag
 from fastem.families.student_t_full import StudentTFull
 from fastem.families.von_mises_fisher import VonMisesFisher
-from fastem.families.weibull import Weibull
+from fastem.families.weibull import CensoredWeibull, Weibull
 
 __all__ = [
-    "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "BinomialOfTrials", "Categorical", "Components",
-    "Constant", "DirichletMultinomial", "Exponential", "ExposedNegativeBinomial", "ExposedPoisson", "Gamma",
-    "Gaussian", "GaussianDiag", "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied",
-    "LinearRegression", "LogNormal", "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson",
-    "PoissonRegression", "Product", "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
+    "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "BinomialOfTrials", "Categorical",
+    "CensoredExponential", "CensoredGamma", "CensoredLogNormal", "CensoredWeibull", "Components", "Constant",
+    "DirichletMultinomial", "Exponential", "ExposedNegativeBinomial", "ExposedPoisson", "Gamma", "Gaussian",
+    "GaussianDiag", "GaussianFull", "GaussianPrior", "GaussianSpherical", "GaussianTied", "LinearRegression",
+    "LogNormal", "LogisticRegression", "Multinomial", "NegativeBinomial", "Noise", "Poisson", "PoissonRegression",
+    "Product", "StudentT", "StudentTDiag", "StudentTFull", "VonMisesFisher", "Weibull",
 ]  # fmt: skip
 
 GAUSSIANS: dict[str, type[GaussianFamily]] = {

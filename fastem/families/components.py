@@ -192,6 +192,9 @@ class Components(PartedFamily):
     def of_trials(self) -> Self:
         return self._with([family.of_trials() for family in self.families])
 
+    def censored(self) -> Self:
+        return self._with([family.censored() for family in self.families])
+
     def with_offset(self) -> Self:
         return self._with([family.with_offset() for family in self.families])
 

@@ -3,15 +3,19 @@
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numba import njit
 from scipy.special import polygamma, psi
 
+from fastem.dispatch import add_statistics, implements, log_density
+from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, parts_of
 from fastem.families._domain import check_values, upper_values
 from fastem.families._expanded import ExpandedFamily, PositiveKernel, newton
 from fastem.families._settings import check_column_values
 from fastem.families._special import gap, log_minus_psi, stirling
-from fastem.family import Facts
+from fastem.families._truncated import gamma_moments
+from fastem.family import Facts, Family
 
-__all__ = ["Gamma"]
+__all__ = ["CensoredGamma", "Gamma"]
 
 _EPS = float(np.finfo(np.float64).eps)
 # Least squared spread, relative to the mean, in units of the rounding of what cancels in the log-density.
@@ -23,6 +27,59 @@ class GammaParams(NamedTuple):
 
     shapes: np.ndarray
     scales: np.ndarray
+
+
+class CensoredGammaKernel(NamedTuple):
+    """Kernel parameters of the cells that are known; of the others shapes and scales, constants of the log-density and
+    means of both functions, (K, d), and units (d,).
+    """
+
+    plain: Any
+    shapes: np.ndarray
+    scales: np.ndarray
+    constants: np.ndarray
+    one: np.ndarray
+    two: np.ndarray
+    units: np.ndarray
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def _moments(params, k, j, low, high):  # type: ignore[no-untyped-def]
+    return gamma_moments(
+        params.shapes[k, j], params.scales[k, j], params.units[j], params.constants[k, j],
+        params.one[k, j], params.two[k, j], low, high,
+    )  # fmt: skip
+
+
+@implements(log_density, CensoredGammaKernel)
+def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    places = known_log_density(tile, params, out, scratch)
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
+        for k in range(out.shape[0]):
+            out[k, b] += bounded(_moments(params, k, j, low, high)[0])
+
+
+@implements(add_statistics, CensoredGammaKernel)
+def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    known, places, rest = parts_of(tile, scratch)
+    add_statistics(known, resp, counts, params.plain, stats, lane, rest)
+    d = known.shape[0]
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
+        for k in range(resp.shape[0]):
+            r = resp[k, b]
+            if r > 0.0:
+                _, one, two = _moments(params, k, j, low, high)
+                stats.sums[lane, k, j] += r * one
+                stats.sums[lane, k, d + j] += r * two
+                stats.sums[lane, k, 2 * d + j] += r
+
+
+# --- the families -----------------------------------------------------------------------------
 
 
 class Gamma(ExpandedFamily):
@@ -48,6 +105,10 @@ class Gamma(ExpandedFamily):
 
     parameters = GammaParams
     kernel_parameters = PositiveKernel
+    takes_beside = ("censored",)
+
+    def censored(self) -> Family[Any, Any]:
+        return CensoredGamma(self.floor, self.units)
 
     def __init__(self, floor: Any = None, units: Any = None):
         self.floor = floor
@@ -132,6 +193,26 @@ class Gamma(ExpandedFamily):
 
     def means(self, params: GammaParams) -> np.ndarray:
         return np.asarray(params.shapes * params.scales)
+
+
+class CensoredGamma(CensoredFamily, Gamma):
+    """Gamma distributions of values of which some are censored.
+
+    `Gamma` becomes it where ``fit(X, censored=...)`` or ``fit(X, upper=...)`` tells where values lie. Samples are not
+    censored.
+
+    Parameters
+    ----------
+    floor, units
+        As of `Gamma`.
+    """
+
+    censored_kernel = CensoredGammaKernel
+
+    def cell_parameters(self, params: GammaParams, about: GammaParams) -> tuple[np.ndarray, ...]:
+        constants = 0.5 * np.log(params.shapes / (2 * np.pi)) - stirling(params.shapes)
+        units = self._units(params.shapes.shape[1])
+        return params.shapes, params.scales, constants, *self.expectations(params), units
 
 
 def _slope(a: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Log-normal distributions of independent columns."""
 
+import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -7,18 +8,20 @@ from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.elementary import log
+from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, log_in_unit, parts_of
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of
 from fastem.families._gaussian import GaussianParams
 from fastem.families._independent import IndependentStatistics, add_incomplete, incomplete_log_density
 from fastem.families._logs import take_logarithms
 from fastem.families._settings import check_column_values
+from fastem.families._truncated import log_of_ratio, normal_log_probability, normal_moments
 from fastem.families.gaussian_diag import GaussianDiag
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import fill, huge, lanes, load, splat, store, where_greater
 from fastem.tiles import n_points
 
-__all__ = ["LogNormal"]
+__all__ = ["CensoredLogNormal", "LogNormal"]
 
 
 class LogKernel(NamedTuple):
@@ -34,6 +37,18 @@ class LogKernel(NamedTuple):
     roots: np.ndarray
     offsets: np.ndarray
     log_weights: np.ndarray
+    inverse_units: np.ndarray
+
+
+class CensoredLogKernel(NamedTuple):
+    """Kernel parameters of the cells that are known; of the others means, inverse standard deviations and centres of
+    the moments (K, d), inverses of the units (d,).
+    """
+
+    plain: Any
+    means: np.ndarray
+    roots: np.ndarray
+    centres: np.ndarray
     inverse_units: np.ndarray
 
 
@@ -80,6 +95,48 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
     add_incomplete(logs, resp, counts, params, stats, tile.shape[0], 1, lane)
 
 
+@njit(error_model="numpy")
+def _standard(log_x, mean, root):  # type: ignore[no-untyped-def]
+    """An end of an interval as a standard normal value, of which the square is finite unless it is infinite itself."""
+    if abs(log_x) == math.inf:
+        return log_x
+    return min(max((log_x - mean) * root, -1e150), 1e150)
+
+
+@implements(log_density, CensoredLogKernel)
+def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    places = known_log_density(tile, params, out, scratch)
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(out.shape[0]):
+            mean, root = params.means[k, j], params.roots[k, j]
+            first, last = _standard(s, mean, root), _standard(t, mean, root)
+            out[k, b] += bounded(normal_log_probability(first, last, length * root))
+
+
+@implements(add_statistics, CensoredLogKernel)
+def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    known, places, rest = parts_of(tile, scratch)
+    add_statistics(known, resp, counts, params.plain, stats, lane, rest)
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(resp.shape[0]):
+            mean, root = params.means[k, j], params.roots[k, j]
+            first, last = _standard(s, mean, root), _standard(t, mean, root)
+            z, zz = normal_moments(first, last, length * root)
+            shift, sd = mean - params.centres[k, j], 1 / root
+            stats.first[lane, k, j] += resp[k, b] * (shift + sd * z)
+            stats.second[lane, k, j] += resp[k, b] * (shift * shift + 2 * shift * sd * z + sd * sd * zz)
+            stats.absent[lane, k, j] -= resp[k, b]
+
+
+# --- the families -----------------------------------------------------------------------------
+
+
 class LogNormal(Family[LogNormalParams, IndependentStatistics]):
     """Log-normal distributions: the logarithm of each column is Gaussian.
 
@@ -104,6 +161,10 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
 
     parameters = LogNormalParams
     is_surveyed = True
+    takes_beside = ("censored",)
+
+    def censored(self) -> Family[Any, Any]:
+        return CensoredLogNormal(self.reg_covar, self.floor, self.units)
 
     def __init__(self, reg_covar: float = 0.0, floor: Any = None, units: Any = None):
         self.reg_covar = reg_covar
@@ -228,6 +289,25 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
 
     def means(self, params: LogNormalParams) -> np.ndarray:
         return self._units(params.log_means.shape[1]) * np.exp(params.log_means + params.log_sds**2 / 2)
+
+
+class CensoredLogNormal(CensoredFamily, LogNormal):
+    """Log-normal distributions of values of which some are censored.
+
+    `LogNormal` becomes it where ``fit(X, censored=...)`` or ``fit(X, upper=...)`` tells where values lie. Samples are
+    not censored.
+
+    Parameters
+    ----------
+    reg_covar, floor, units
+        As of `LogNormal`.
+    """
+
+    censored_kernel = CensoredLogKernel
+
+    def cell_parameters(self, params: LogNormalParams, about: LogNormalParams) -> tuple[np.ndarray, ...]:
+        inverse_units = 1 / self._units(params.log_means.shape[1])
+        return params.log_means, 1 / params.log_sds, about.log_means, inverse_units
 
 
 def _of_gaussians(held: frozenset[str]) -> frozenset[str]:

@@ -97,7 +97,8 @@ class Noise(Family[Any, Any]):
         self.family.check_settings()
 
     def check_bound(self, n_features: int) -> None:
-        if not isinstance(self.family, Family) or isinstance(self.family, Noise):
+        is_family = isinstance(self.family, Family) and not isinstance(self.family, Noise)
+        if not is_family or self.family.beside == "censored":
             raise ValueError(f"Noise lies beside components of a family, not of {self.family!r}.")
         self.family.check_bound(n_features)
         check_array("log_cells", self.log_cells, (n_features,))
@@ -110,6 +111,11 @@ class Noise(Family[Any, Any]):
         assert facts.lows is not None and facts.highs is not None
         d = len(facts.lows)
         require_factor(self.family, facts.rows)
+        if self.family.beside == "censored":
+            raise ValueError(
+                f"No noise can stand beside {self.family!r}: it has no probability of a censored value. Leave out "
+                "noise=, or the censored rows."
+            )
         if self.density is not None:
             cells = np.full(d, np.log(self.density) / np.count_nonzero(self._are_drawn(d)))
             return type(self)(self.family, self.density, cells)

@@ -1,25 +1,31 @@
 """Weibull distributions of independent columns."""
 
+import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numba import njit
 from scipy.special import gamma
 
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.elementary import exp
+from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, log_in_unit, parts_of
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of, floor_variances
 from fastem.families._logs import take_logarithms
 from fastem.families._settings import check_array, check_column_values, check_floor
+from fastem.families._truncated import exponential_moments, log_less, log_of_ratio
 from fastem.family import Facts, Family, Maximized, Prepared
 from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
 from fastem.statistics import zeros
 from fastem.tiles import n_points
 
-__all__ = ["Weibull"]
+__all__ = ["CensoredWeibull", "Weibull"]
 
 _FLAT = 1e-6  # a shape of almost 0
 _SPREAD = np.pi / np.sqrt(6)  # standard deviation of log x, times the shape
+# What an exponential value of rate 1 exceeds another one by at most.
+_BEYOND = 60.0
 # Of a logarithm; products with the shape cannot be told apart below it.
 _LOG_ROUNDINGS = 64
 
@@ -31,6 +37,17 @@ class WeibullKernel(NamedTuple):
     offsets: np.ndarray
     constants: np.ndarray
     log_weights: np.ndarray
+    inverse_units: np.ndarray
+
+
+class CensoredWeibullKernel(NamedTuple):
+    """Kernel parameters of the cells that are known; of the others shapes and ``shape log scale`` (K, d), inverses of
+    the units (d,).
+    """
+
+    plain: Any
+    shapes: np.ndarray
+    offsets: np.ndarray
     inverse_units: np.ndarray
 
 
@@ -100,6 +117,53 @@ def _add_statistics(tile, resp, counts, params, stats, lane, scratch):  # type: 
             add_totals(stats.sums, at + 4, (s4,))
 
 
+@njit(error_model="numpy")
+def _log_probability(log_low, log_high, length):  # type: ignore[no-untyped-def]
+    """Log-probability that an exponential value lies between two others with logarithms so far from each other."""
+    above = 0.0 if log_low == -math.inf else -math.exp(min(log_low, 80.0))
+    if log_high == math.inf:
+        return bounded(above)
+    # of the difference of the ends
+    log_width = log_high if log_low == -math.inf else log_low + length + log_less(math.log(length))
+    return bounded(above + log_less(log_width))
+
+
+@implements(log_density, CensoredWeibullKernel)
+def _censored_log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
+    places = known_log_density(tile, params, out, scratch)
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(out.shape[0]):
+            shape, offset = params.shapes[k, j], params.offsets[k, j]
+            out[k, b] += _log_probability(shape * s - offset, shape * t - offset, shape * length)
+
+
+@implements(add_statistics, CensoredWeibullKernel)
+def _add_censored(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
+    known, places, rest = parts_of(tile, scratch)
+    add_statistics(known, resp, counts, params.plain, stats, lane, rest)
+    for i in range(np.int64(places[0])):
+        j, b, low, high = cell_at(tile, places, i)
+        length = log_of_ratio(low, high)
+        s, t = log_in_unit(low, params.inverse_units[j]), log_in_unit(high, params.inverse_units[j])
+        for k in range(resp.shape[0]):
+            r = resp[k, b]
+            if r > 0.0:
+                shape, offset = params.shapes[k, j], params.offsets[k, j]
+                first = min(shape * s - offset, 80.0)
+                z, e, ez, ezz = exponential_moments(first, shape * t - offset, shape * length)
+                stats.sums[lane, k, j, 0] += r
+                stats.sums[lane, k, j, 1] += r * z
+                stats.sums[lane, k, j, 2] += r * e
+                stats.sums[lane, k, j, 3] += r * ez
+                stats.sums[lane, k, j, 4] += r * ezz
+
+
+# --- the families -----------------------------------------------------------------------------
+
+
 class Weibull(Family[WeibullParams, WeibullStatistics]):
     """Weibull distributions: ``(shape / scale) (x / scale)^(shape - 1) exp(-(x / scale)^shape)`` for x > 0.
 
@@ -130,6 +194,10 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
     is_surveyed = True
 
     takes_steps = True
+    takes_beside = ("censored",)
+
+    def censored(self) -> Family[Any, Any]:
+        return CensoredWeibull(self.log_range, self.floor, self.units)
 
     def __init__(self, log_range: Any = None, floor: Any = None, units: Any = None):
         self.log_range = log_range
@@ -253,12 +321,16 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         have a share in the sums count: exp z is nothing below -40, and above no row has any
         responsibility by which it goes into the sum of exp z, but what was given.
         """
-        middle = np.log(about.scales)
-        low, high = about.shapes * (np.asarray(self.log_range)[:, None] - middle)
+        low, high = self._extremes(about)
         low, high = np.maximum(low, -40.0), np.minimum(high, 7.0 + np.log(np.maximum(e, 1.0)))
         of_z = np.maximum(np.abs(u * low - w), np.abs(u * high - w))
         r = np.maximum(np.maximum(of_z, 2.78 * np.abs(u)), 1e-12)
         return np.minimum(np.log1p(r) / r, 0.5 / np.maximum(np.abs(u), 1e-12))
+
+    def _extremes(self, params: WeibullParams) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest z of the rows."""
+        low, high = params.shapes * (np.asarray(self.log_range)[:, None] - np.log(params.scales))
+        return low, high
 
     def expected(self, params: WeibullParams, counts: np.ndarray) -> WeibullStatistics:
         """With ``e`` exponential: E log e = -g, E e log e = 1 - g, E e log^2 e = pi^2 / 6 + g^2 - 2 g."""
@@ -285,3 +357,38 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
 
     def means(self, params: WeibullParams) -> np.ndarray:
         return np.asarray(params.scales * gamma(1 + 1 / params.shapes))
+
+
+class CensoredWeibull(CensoredFamily, Weibull):
+    """Weibull distributions of values of which some are censored.
+
+    `Weibull` becomes it where ``fit(X, censored=...)`` or ``fit(X, upper=...)`` tells where values lie. Samples are not
+    censored.
+
+    Parameters
+    ----------
+    log_range, floor, units
+        As of `Weibull`.
+    """
+
+    censored_kernel = CensoredWeibullKernel
+
+    def cell_parameters(self, params: WeibullParams, about: WeibullParams) -> tuple[np.ndarray, ...]:
+        units = self._units(params.shapes.shape[1])
+        return params.shapes, params.shapes * np.log(params.scales / units), 1 / units
+
+    def about(self, rows: np.ndarray, n_components: int) -> WeibullParams:
+        """From moments of the logarithms of all rows: under shapes of almost 0 a censored value could be anything."""
+        points = self.points(rows).astype(np.float64)
+        units = self._units(points.shape[1])
+        logs = np.log(points / units, out=np.zeros_like(points), where=points > 0)
+        cells = np.maximum((points > 0).sum(axis=0), 1)
+        means, squares = logs.sum(axis=0) / cells, (logs**2).sum(axis=0) / cells
+        shapes = _SPREAD / np.sqrt(np.maximum(squares - means**2, 1e-4))
+        scales = units * np.exp(means + np.euler_gamma / shapes)
+        return WeibullParams(np.tile(shapes, (n_components, 1)), np.tile(scales, (n_components, 1)))
+
+    def _extremes(self, params: WeibullParams) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the values that may be behind the rows: without an upper end, not much above the lower one."""
+        low, high = super()._extremes(params)
+        return low, np.logaddexp(high, np.log(_BEYOND))

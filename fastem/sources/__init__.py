@@ -25,13 +25,14 @@ from fastem.sources.npy import NpySource, write_npy
 from fastem.sources.parts import PartsSource
 from fastem.sources.raw import RawSource
 from fastem.sources.response import ResponseSource
-from fastem.sources.side import OffsetSource, PairedSource, side_values
+from fastem.sources.side import CensoredSource, OffsetSource, PairedSource, side_values
 from fastem.sources.zarr import ZarrSource
 
 Columns = Sequence[Any] | None
 
 __all__ = [
     "ArraySource",
+    "CensoredSource",
     "CodedSource",
     "DaskSource",
     "DataChangedError",

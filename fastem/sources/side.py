@@ -1,4 +1,4 @@
-"""Rows with numbers beside them that are no features: exposures, trials, offsets."""
+"""Rows with numbers beside them that are no features: exposures, trials, offsets, bounds of censored values."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from fastem.sources._source import Fill, Source
 from fastem.sources._wrapped import RowwiseSource
 from fastem.sources.array import is_mapped_from
 
-__all__ = ["OffsetSource", "PairedSource", "side_values"]
+__all__ = ["CensoredSource", "OffsetSource", "PairedSource", "side_values"]
 
 
 class _SideSource(RowwiseSource):
@@ -66,10 +66,27 @@ class PairedSource(_SideSource):
                 fill_rows(first, rows)
                 beside = self.values[first : first + len(out)]
                 out[:, :d] = rows
-                out[:, d:] = beside if beside.ndim == 2 else beside[:, None]
+                out[:, d:] = self._beside(rows, beside if beside.ndim == 2 else beside[:, None])
                 out[:, d:][np.isnan(rows)] = np.nan
 
             yield fill
+
+    def _beside(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """What stands beside rows, of shape (n, d) or (n, 1)."""
+        return values
+
+
+class CensoredSource(PairedSource):
+    """Rows followed by what bounds each value: a number for it, or the value itself where that is NaN.
+
+    Parameters
+    ----------
+    source : Source
+    values : ndarray of shape (n,) or (n, d)
+    """
+
+    def _beside(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(values), rows, values)
 
 
 class OffsetSource(_SideSource):
@@ -101,20 +118,24 @@ class OffsetSource(_SideSource):
             yield fill
 
 
-def side_values(name: str, values: Any, shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> np.ndarray:
+def side_values(
+    name: str, values: Any, shapes: list[tuple[int, ...]], dtype: np.dtype[Any], is_finite: bool = True
+) -> np.ndarray:
     """Numbers beside rows as an array of one of the shapes.
 
     Raises
     ------
     ValueError
-        If they have another shape, or one is not a finite number; it names the row.
+        If they have another shape, or one is not a number, or must be finite and is not; it names the row.
     """
     array = filled(as_array(values, name), dtype)
     if array.shape not in shapes or array.dtype.kind not in "fiub":
         wanted = " or ".join(map(str, shapes))
         raise ValueError(f"{name} must be real numbers of shape {wanted}, not {array.dtype} of shape {array.shape}.")
-    array = array.astype(dtype)
-    wrong = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    with np.errstate(over="ignore" if not is_finite else "warn"):
+        array = array.astype(dtype)
+    wrong = ~(np.isfinite(array) if is_finite else ~np.isnan(array)).reshape(len(array), -1).all(axis=1)
     if wrong.any():
-        raise ValueError(f"{name} must be finite, but is not in row {int(np.argmax(wrong))}.")
+        wanted = "finite" if is_finite else "numbers"
+        raise ValueError(f"{name} must be {wanted}, but is not in row {int(np.argmax(wrong))}.")
     return array
