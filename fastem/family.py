@@ -12,11 +12,18 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["REGISTRY", "DegenerateError", "Facts", "Family", "Maximized", "Prepared"]
+__all__ = [
+    "IMPOSSIBLE", "LEAST_POSSIBLE", "REGISTRY", "DegenerateError", "Facts", "Family", "Maximized", "Prepared",
+]  # fmt: skip
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Stats = TypeVar("Stats", bound=tuple[Any, ...])
 
+
+# Log-density of a value that cannot be: less than any that can be, and finite in float32 too, as are its multiples.
+IMPOSSIBLE = -1e20
+# A sum of log-densities below this has such a value in it.
+LEAST_POSSIBLE = IMPOSSIBLE / 10
 
 # The families that model files may name, by the name of their class.
 REGISTRY: dict[str, type["Family[Any, Any]"]] = {}

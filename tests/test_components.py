@@ -16,6 +16,7 @@ from fastem.families import (
     BinomialOfTrials,
     Categorical,
     Constant,
+    Exponential,
     ExposedPoisson,
     Gaussian,
     LinearRegression,
@@ -161,6 +162,25 @@ def test_heavy_tails_are_beside_a_gaussian():
     joint = np.log(fit.weights_) + np.stack(logs, axis=1)
     np.testing.assert_allclose(fit.score_samples(X), logsumexp(joint, axis=1), rtol=1e-9)
     assert t["means"][0] == pytest.approx(6, abs=0.5) and 1 < t["dofs"][0] < 4
+
+
+def test_lifetimes_of_two_families_may_be_censored():
+    rng = np.random.default_rng(18)
+    life = np.r_[rng.exponential(1, 300), rng.lognormal(3, 0.3, 300)]
+    age = rng.uniform(0.5, 40, 600)
+    x, runs_on = np.minimum(life, age), life > age
+    fit = Mixture([Exponential(), LogNormal()], random_state=0).fit(x[:, None], censored=runs_on)
+    own = fit.components_
+    laws = [
+        stats.expon(scale=1 / own[0]["rates"][0, 0]),
+        stats.lognorm(own[1]["log_sds"][0, 0], scale=np.exp(own[1]["log_means"][0, 0])),
+    ]
+    joint = np.log(fit.weights_) + np.stack([np.where(runs_on, law.logsf(x), law.logpdf(x)) for law in laws], axis=1)
+    found = fit.score_samples(x[:, None], censored=runs_on)
+    np.testing.assert_allclose(found, logsumexp(joint, axis=1), rtol=1e-9, atol=1e-9)
+    assert own[1]["log_means"][0, 0] == pytest.approx(3, abs=0.1)
+    with pytest.raises(ValueError, match="takes no censored values"):
+        Mixture([Exponential(), Constant(0)]).fit(x[:, None], censored=runs_on)
 
 
 def test_missing_cells_are_marginal_and_can_be_filled():

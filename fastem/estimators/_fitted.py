@@ -17,7 +17,7 @@ from fastem.estimators._checks import check_weights
 from fastem.estimators._side import with_side
 from fastem.estimators.conditional import ConditionalMixture, condition
 from fastem.families._gaussian import GaussianFamily
-from fastem.family import Family
+from fastem.family import LEAST_POSSIBLE, Family
 from fastem.latent.labels import InferPass, MixtureModel, MixtureParams, Output, Shape
 from fastem.memory import require_memory
 from fastem.pace import Pace
@@ -48,8 +48,6 @@ from fastem.survey import base, has_missing
 from fastem.threads import available_threads
 
 __all__ = ["FittedMixture"]
-
-_IMPOSSIBLE = -1e19  # a smaller log-density is that of values that cannot be
 
 
 class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
@@ -579,7 +577,7 @@ class _Inference:
         if excludes:
             wanted.setdefault("log_prob", np.empty(len(rows)))
         self.passes[kind].add(read_only(rows), nothing._replace(**wanted), self.pace)
-        impossible = wanted["log_prob"] < _IMPOSSIBLE if excludes else np.zeros(0, bool)
+        impossible = wanted["log_prob"] < LEAST_POSSIBLE if excludes else np.zeros(0, bool)
         if self.what == "log_prob":
             values[: len(impossible)][impossible] = -np.inf
         elif impossible.any():

@@ -11,18 +11,15 @@ import numpy as np
 from numba import njit
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.family import Family, Maximized, Prepared
+from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
 from fastem.simd import add_totals, fill, fma, huge, lanes, load, splat, store, where_greater
 from fastem.statistics import zeros
 from fastem.tiles import n_points
 
 __all__ = [
-    "IMPOSSIBLE", "LinearFamily", "LinearKernel", "LinearStatistics", "add_sums", "linear_log_density", "log_ratio",
+    "LinearFamily", "LinearKernel", "LinearStatistics", "add_sums", "linear_log_density", "log_ratio",
     "log_table",
 ]  # fmt: skip
-
-# Log-density of a value that cannot be: less than any that can be, and finite in float32 too, as are its multiples.
-IMPOSSIBLE = -1e20
 
 
 class LinearKernel(NamedTuple):

@@ -32,7 +32,7 @@ from fastem.simd import (
 )
 from fastem.tiles import n_points
 
-__all__ = ["LookupStatistics", "Table", "in_blocks", "prepare_lookup", "table_of"]
+__all__ = ["LookupStatistics", "Table", "in_blocks", "table_of"]
 
 # Combinations of values that are worth a table of their own: it has to stay in the nearest cache.
 _MOST_COMBINATIONS = 64
@@ -191,7 +191,17 @@ class Table:
 
     def prepare(self, logs: np.ndarray, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
         """Kernel parameters from log-densities of values (values, K)."""
-        return prepare_lookup(self, logs, log_weights, dtype)
+        offset = float(log_weights.max())
+        kernel = LookupKernel(
+            side_by_side(log_weights - offset, 0.0, dtype),
+            in_blocks(self.log_densities(logs), dtype),
+            self.firsts[: len(self.ends)],
+            self.ends,
+            self.columns,
+            self.steps.astype(dtype),
+            np.array([self.sizes[j] for j in self.columns], dtype),
+        )
+        return Prepared(kernel, offset)
 
     def _combine(self, values: np.ndarray, operate: np.ufunc) -> np.ndarray:
         """Numbers of the table's rows from those of values; that of a missing cell is 0."""
@@ -219,18 +229,3 @@ def in_blocks(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 def table_of(sizes: tuple[int, ...], n_sums: int = 0) -> Table:
     """The table of columns with so many values each."""
     return Table(sizes, n_sums)
-
-
-def prepare_lookup(table: Table, logs: np.ndarray, log_weights: np.ndarray, dtype: np.dtype[Any]) -> Prepared:
-    """Kernel parameters from log-densities of values."""
-    offset = float(log_weights.max())
-    kernel = LookupKernel(
-        side_by_side(log_weights - offset, 0.0, dtype),
-        in_blocks(table.log_densities(logs), dtype),
-        table.firsts[: len(table.ends)],
-        table.ends,
-        table.columns,
-        table.steps.astype(dtype),
-        np.array([table.sizes[j] for j in table.columns], dtype),
-    )
-    return Prepared(kernel, offset)

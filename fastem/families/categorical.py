@@ -8,7 +8,7 @@ from scipy.special import xlogy
 
 from fastem.families._domain import check_concentration, check_values
 from fastem.families._linear import log_table
-from fastem.families._lookup import LookupStatistics, Table, prepare_lookup, table_of
+from fastem.families._lookup import LookupStatistics, Table, table_of
 from fastem.families._settings import check_whole
 from fastem.family import Facts, Family, Maximized, Prepared
 
@@ -136,7 +136,7 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         missing: bool,
     ) -> Prepared:
         logs = log_table(params.probabilities)
-        return prepare_lookup(self._table(), logs.T, log_weights, dtype)
+        return self._table().prepare(logs.T, log_weights, dtype)
 
     def expected(self, params: CategoricalParams, counts: np.ndarray) -> LookupStatistics:
         return self._table().expected(counts * params.probabilities.T, counts)

@@ -15,11 +15,10 @@ from fastem.families._factors import (
     log_factor,
     require_factor,
 )
-from fastem.families._linear import IMPOSSIBLE
 from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, kernels_of
 from fastem.families._settings import check_whole
 from fastem.families.constant import Constant
-from fastem.family import Facts, Family, Prepared
+from fastem.family import IMPOSSIBLE, Facts, Family, Prepared
 from fastem.simd import lanes, load, splat, store
 from fastem.tiles import n_points, tile_rows
 

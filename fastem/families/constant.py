@@ -5,8 +5,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastem.dispatch import add_statistics, implements, log_density
-from fastem.families._linear import IMPOSSIBLE
-from fastem.family import Family, Maximized, Prepared
+from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
 from fastem.statistics import zeros
 from fastem.tiles import n_points
 

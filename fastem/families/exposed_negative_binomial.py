@@ -9,11 +9,10 @@ from fastem.families._counts import rising
 from fastem.families._domain import check_counts, check_values
 from fastem.families._exposed_counts import ExposedStatistics, ExposureTable, exposure_table
 from fastem.families._exposed_steps import ExposedSums, ascend
-from fastem.families._linear import IMPOSSIBLE
 from fastem.families._paired import Paired
 from fastem.families._settings import check_array
 from fastem.families.negative_binomial import SIZES, NegativeBinomial, NegativeBinomialParams, log_modes
-from fastem.family import Family, Maximized, Prepared
+from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
 
 __all__ = ["ExposedNegativeBinomial"]
 

@@ -6,11 +6,10 @@ import numpy as np
 
 from fastem.families._counts import DRAWS, Counts, CountTable, Rising, count_table, counts_up_to, rises, rising
 from fastem.families._domain import LARGEST_COUNT, check_counts
-from fastem.families._linear import IMPOSSIBLE
 from fastem.families._lookup import LookupStatistics, Table, table_of
 from fastem.families._settings import check_whole
 from fastem.families._special import deviance, stirling
-from fastem.family import Family, Maximized, Prepared
+from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
 
 __all__ = ["SIZES", "NegativeBinomial", "NegativeBinomialParams", "log_modes"]
 

@@ -9,7 +9,7 @@ from numba import njit
 
 from fastem.dispatch import add_statistics, compile_pass, log_density
 from fastem.elementary import exp, log
-from fastem.family import Family, Maximized
+from fastem.family import LEAST_POSSIBLE, Family, Maximized
 from fastem.memory import aligned_zeros
 from fastem.nesting import flat, nested
 from fastem.pace import Pace
@@ -38,9 +38,6 @@ class LabelStatistics(NamedTuple):
 
 # What a log-density lacks in a component that a row may not belong to: its exponential is 0.
 FORBIDDEN = 1e6
-
-# A sum of log-densities below this has a value in it that cannot be.
-_IMPOSSIBLE = -1e19
 
 
 class Workspace(NamedTuple):
@@ -354,7 +351,7 @@ class MixtureModel:
 
         -inf if a row is impossible under all components.
         """
-        if stats.labels.log_likelihood < _IMPOSSIBLE and self.family.excludes(params.components):
+        if stats.labels.log_likelihood < LEAST_POSSIBLE and self.family.excludes(params.components):
             return -math.inf
         prior = self.family.log_prior(params.components)
         if self.weight_prior != 1:
