@@ -17,6 +17,7 @@ from fastem.cluster import ClusterData, make_data
 from fastem.estimators.fixed_mixture import _DensitySource
 from fastem.families import LinearRegression
 from fastem.sources import (
+    CensoredSource,
     CodedSource,
     DoubleSource,
     NpySource,
@@ -50,6 +51,7 @@ WRAPPERS = {
     "rows": lambda source: RowsSource(source, 10, 500),
     "response": lambda source: ResponseSource(source, Y),
     "paired": lambda source: PairedSource(source, np.abs(Y)),
+    "censored": lambda source: CensoredSource(source, np.where(Y > 0, np.nan, -1.0)),
     "offset": lambda source: OffsetSource(source, Y),
     "coded": lambda source: CodedSource(source, {1: np.arange(2.0)}, {1}),
     "densities": lambda source: _DensitySource(source, [_density, _density]),
