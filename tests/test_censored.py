@@ -15,6 +15,9 @@ from fastem.families._censored import LEFT, RIGHT
 from fastem.latent.labels import MixtureModel, MixtureParams, Shape
 from fastem.sources import ArraySource
 
+# They compile for long; the examples of the documentation stand for them in the quick tests.
+pytestmark = pytest.mark.slow
+
 LAWS = {
     "exponential": (Exponential(), stats.expon, lambda fit, k, j: stats.expon(scale=1 / fit["rates"][k, j])),
     "weibull": (

@@ -33,6 +33,9 @@ from fastem.families._factors import factor_kernel, factor_scratch, log_factor
 from fastem.memory import aligned_zeros
 from fastem.tiles import tile_rows
 
+# They compile for long; the examples of the documentation stand for them in the quick tests.
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"random_state": 0, "tol": 1e-13, "max_iter": 5000}
 
 

@@ -16,6 +16,9 @@ from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson, 
 from fastem.latent.labels import MixtureModel, MixtureParams, Shape
 from fastem.sources import ArraySource
 
+# They compile for long; the examples of the documentation stand for them in the quick tests.
+pytestmark = pytest.mark.slow
+
 
 def _draw(n=400, seed=0, means=((1.0, 6.0), (5.0, 0.7)), size=3.0):
     rng = np.random.default_rng(seed)

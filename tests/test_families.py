@@ -16,7 +16,7 @@ from tests.family_cases import FAMILIES
 # Their kernels are like those of other cases, and compile for long.
 SLOW = (
     "gaussian_tied", "gaussian_spherical", "student_t_full", "logistic_regression", "dirichlet_multinomial",
-    "categorical_of_many_levels", "beta", "log_normal",
+    "categorical_of_many_levels", "beta", "log_normal", "components",
 )  # fmt: skip
 
 pytestmark = [
