@@ -15,6 +15,7 @@ from numba import njit
 
 from fastem.dispatch import log_density
 from fastem.families._domain import check_values
+from fastem.families._paired import Paired
 from fastem.family import Facts, Family, Prepared
 from fastem.simd import fill, lanes, load, maximum, store, total, where_greater
 from fastem.tiles import n_points
@@ -106,7 +107,7 @@ def bounded(log_p):  # type: ignore[no-untyped-def]
 # --- the base ---------------------------------------------------------------------------------
 
 
-class CensoredFamily(Family[Any, Any]):
+class CensoredFamily(Paired, Family[Any, Any]):
     """Base, beside a plain family, of families of rows (n, 2 d) whose cells may be censored.
 
     Attributes
@@ -124,11 +125,6 @@ class CensoredFamily(Family[Any, Any]):
         """What the kernels of censored cells read."""
 
     # --- data ---------------------------------------------------------------------------------
-
-    def halves(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values (n, d) and what stands beside them."""
-        d = rows.shape[1] // 2
-        return rows[:, :d], rows[:, d:]
 
     def n_values(self, n_features: int) -> int:
         """Number of columns of values, of d."""

@@ -17,7 +17,7 @@ class Paired:
     """What families of rows (n, 2 d) have in common."""
 
     def halves(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Counts (n, d) and the numbers beside them."""
+        """Counts or values (n, d), and the numbers beside them."""
         d = rows.shape[1] // 2
         return rows[:, :d], rows[:, d:]
 

@@ -10,7 +10,10 @@ from sklearn.base import clone
 from fastem.erased import describe, erase, table
 from fastem.family import Facts, Family, Maximized, Prepared
 
-__all__ = ["Part", "PartedFamily", "PartedParams", "PartedStatistics", "PartedSums", "check_own_part", "kernels_of"]
+__all__ = [
+    "Part", "PartedFamily", "PartedParams", "PartedStatistics", "PartedSums", "check_own_part", "ends_of_whole_tiles",
+    "kernels_of",
+]  # fmt: skip
 
 
 class PartedParams(NamedTuple):
@@ -136,6 +139,28 @@ class PartedFamily(Family[PartedParams, PartedStatistics]):
     @abstractmethod
     def _regions(self, n_components: int, tile_rows: int, missing: bool) -> np.ndarray:
         """Where in the scratch the own of each part begins, and the end."""
+
+    def _own_scratch(self, n_components: int, tile_rows: int, missing: bool) -> list[int]:
+        """Numbers of scratch space that the kernels of each part need for a tile."""
+        found = []
+        for part in self._each():
+            needs = part.family.incomplete_scratch if missing else part.family.scratch
+            found.append(needs(part.n_components(n_components), len(part.columns), tile_rows))
+        return found
+
+    def _prepared(
+        self, params: PartedParams, about: PartedParams, n_components: int, dtype: np.dtype[Any], missing: bool
+    ) -> list[Prepared]:
+        """Kernel parameters of each part, without weights of components."""
+        return list(
+            self._map(
+                lambda part, mine, centre: part.family.prepare(
+                    mine, centre, np.zeros(part.n_components(n_components)), dtype, missing
+                ),
+                params.parts,
+                about.parts,
+            )
+        )
 
     def kernel_statistics(self, stats: PartedStatistics) -> PartedSums:
         return PartedSums(table([describe(sums) for sums in stats.parts]))
@@ -271,6 +296,11 @@ def check_own_part(key: Any, family: Any) -> None:
     """Raise ValueError unless something can be a part."""
     if not isinstance(family, Family) or isinstance(family, PartedFamily) or family.n_noise:
         raise ValueError(f"The part {key!r} must be a family, such as Poisson(), not {family!r}.")
+
+
+def ends_of_whole_tiles(sizes: list[int], tile_rows: int) -> np.ndarray:
+    """Where regions of scratch space end that lie one after the other, each a whole number of tiles' rows."""
+    return np.cumsum([-(-size // tile_rows) * tile_rows for size in sizes], dtype=np.int64)
 
 
 def kernels_of(

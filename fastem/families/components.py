@@ -15,7 +15,7 @@ from fastem.families._factors import (
     log_factor,
     require_factor,
 )
-from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, kernels_of
+from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, ends_of_whole_tiles, kernels_of
 from fastem.families._settings import check_whole
 from fastem.families.constant import Constant
 from fastem.family import IMPOSSIBLE, Facts, Family, Prepared
@@ -223,7 +223,8 @@ class Components(PartedFamily):
 
     def _each(self) -> list[Part]:
         columns = list(range(self.n_columns or 0))
-        return [Part(family, columns, slice(k, k + 1), str(k)) for k, family in enumerate(self.families)]
+        each = enumerate(zip(self.families, self._names(), strict=True))
+        return [Part(family, columns, slice(k, k + 1), name) for k, (family, name) in each]
 
     def check(self, rows: np.ndarray, first_row: int) -> None:
         for family in self.families:
@@ -237,11 +238,8 @@ class Components(PartedFamily):
     def _regions(self, n_components: int, tile_rows: int, missing: bool) -> np.ndarray:
         """Where each component's scratch begins, after that of factors; and the end."""
         d = self.n_columns or 0
-        sizes = [tile_rows + factor_scratch([factor_of(family, d) for family in self.families], tile_rows)]
-        for family in self.families:
-            needs = family.incomplete_scratch if missing else family.scratch
-            sizes.append(needs(1, d, tile_rows))
-        return np.cumsum([-(-size // tile_rows) * tile_rows for size in sizes], dtype=np.int64)
+        factors = tile_rows + factor_scratch([factor_of(family, d) for family in self.families], tile_rows)
+        return ends_of_whole_tiles([factors, *self._own_scratch(n_components, tile_rows, missing)], tile_rows)
 
     def prepare(
         self,
@@ -251,13 +249,7 @@ class Components(PartedFamily):
         dtype: np.dtype[Any],
         missing: bool,
     ) -> Prepared:
-        prepared = list(
-            self._map(
-                lambda part, mine, centre: part.family.prepare(mine, centre, np.zeros(1), dtype, missing),
-                params.parts,
-                about.parts,
-            )
-        )
+        prepared = self._prepared(params, about, len(log_weights), dtype, missing)
         offsets = log_weights + np.array([one.offset for one in prepared])
         offset = float(offsets.max())
         addresses, descriptions = kernels_of(self._each(), prepared, len(log_weights), dtype)

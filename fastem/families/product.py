@@ -10,7 +10,7 @@ from numba import njit
 from fastem.dispatch import add_statistics, implements, log_density
 from fastem.erased import call_add_statistics, call_log_density
 from fastem.families._factors import Factor, Sum, Term, factor_of
-from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, kernels_of
+from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, ends_of_whole_tiles, kernels_of
 from fastem.family import Family, Prepared
 from fastem.simd import lanes, load, splat, store
 from fastem.tiles import n_points, tile_rows
@@ -228,12 +228,9 @@ class Product(PartedFamily):
 
     def _regions(self, n_components: int, tile_rows: int, missing: bool) -> np.ndarray:
         """Where each part's scratch begins, after log-densities of all components; and the end."""
-        sizes = [n_components * tile_rows]
-        for part in self._each():
-            family, mine = part.family, part.columns
-            needs = family.incomplete_scratch if missing else family.scratch
-            sizes.append(len(mine) * tile_rows + needs(n_components, len(mine), tile_rows))
-        return np.cumsum([-(-size // tile_rows) * tile_rows for size in sizes], dtype=np.int64)
+        own = self._own_scratch(n_components, tile_rows, missing)
+        with_columns = [len(mine) * tile_rows + size for mine, size in zip(self.columns, own, strict=True)]
+        return ends_of_whole_tiles([n_components * tile_rows, *with_columns], tile_rows)
 
     def prepare(
         self,
@@ -243,14 +240,7 @@ class Product(PartedFamily):
         dtype: np.dtype[Any],
         missing: bool,
     ) -> Prepared:
-        nothing = np.zeros(len(log_weights))
-        prepared = list(
-            self._map(
-                lambda part, mine, centre: part.family.prepare(mine, centre, nothing, dtype, missing),
-                params.parts,
-                about.parts,
-            )
-        )
+        prepared = self._prepared(params, about, len(log_weights), dtype, missing)
         offset = float(log_weights.max())
         columns = np.concatenate([np.array(mine, dtype=np.int64) for mine in self.columns])
         firsts = np.cumsum([0, *(len(mine) for mine in self.columns)], dtype=np.int64)
