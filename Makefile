@@ -23,7 +23,7 @@ check: .venv/.tested
 # Kernels as plain Python, so that their lines are seen; then the serial twins with bounds checked.
 coverage: .venv/.tested
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/test_simd.py tests/test_kernels.py
-	$(BIN)/coverage report --include='fastem/simd.py,fastem/elementary.py,fastem/tiles.py,fastem/families/*,fastem/latent/*'
+	$(BIN)/coverage report --include='fastem/kernels/simd.py,fastem/kernels/vector_math.py,fastem/kernels/tiles.py,fastem/families/*,fastem/latent/*'
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/test_simd.py tests/test_kernels.py tests/test_mixture.py \
 		-k 'bounds or twins_give and float64 or weight_zero_may and Dirichlet'
 

@@ -14,7 +14,9 @@ from numba import njit, prange
 
 from benchmarks.registry import Iterate, ask, dgemm_rate
 from fastem import Mixture
-from fastem.em import Data, Fit, run
+from fastem.engine.contract import Shape
+from fastem.engine.data import Data
+from fastem.engine.loop import Fit, run
 from fastem.families import (
     Bernoulli,
     Categorical,
@@ -25,11 +27,12 @@ from fastem.families import (
     Poisson,
     StudentT,
 )
-from fastem.family import Family
-from fastem.latent.labels import DeathPolicy, MixtureParams, Shape, _normalise
+from fastem.families.family import Family
+from fastem.kernels.threads import available_threads
+from fastem.kernels.tiles import tile_rows
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.kernels import normalise
 from fastem.sources import ArraySource
-from fastem.threads import available_threads
-from fastem.tiles import tile_rows
 
 LEVELS = 4  # of categorical columns
 DOFS = 5.0
@@ -148,7 +151,7 @@ def fastem(problem: Mixed, dtype: str = "float64") -> tuple[Iterate, float | Non
 
     def iterate() -> float:
         began = time.perf_counter()
-        run(model, Fit(problem.params), data, shape, policy=DeathPolicy(0), tol=0, max_iter=1)
+        run(model, Fit(problem.params), data, shape, tol=0, max_iter=1)
         return time.perf_counter() - began
 
     if not model.family.is_surveyed:
@@ -277,4 +280,4 @@ def softmax(problem: Mixed) -> Iterate:
 def _normalise_tiles(resp, weights, no_rows, n_tiles):  # type: ignore[no-untyped-def]
     for worker in prange(resp.shape[0]):
         for _ in range(worker, n_tiles, resp.shape[0]):
-            _normalise(resp[worker], weights[worker], no_rows, 0)
+            normalise(resp[worker], weights[worker], no_rows, 0)

@@ -77,12 +77,15 @@ SEPARATED = (1_000_000, 10, 10, 10)
 
 
 def fastem(problem: Problem, n_threads: int | None = None) -> Iterate:
-    from fastem.em import Data, Fit, run
+    from fastem.engine.contract import Shape
+    from fastem.engine.data import Data
+    from fastem.engine.loop import Fit, run
     from fastem.estimators.gaussian_mixture import FAMILIES
     from fastem.families._gaussian import GaussianParams
-    from fastem.latent.labels import DeathPolicy, MixtureModel, MixtureParams, Shape
+    from fastem.kernels.threads import available_threads
+    from fastem.latent.mixture.contract import MixtureParams
+    from fastem.latent.mixture.model import MixtureModel
     from fastem.sources import ArraySource
-    from fastem.threads import available_threads
 
     family = FAMILIES[problem.covariance_type](1e-6)
     params = MixtureParams(problem.weights, GaussianParams(problem.means, *family.invert(problem.precisions)))
@@ -92,7 +95,7 @@ def fastem(problem: Problem, n_threads: int | None = None) -> Iterate:
 
     def iterate() -> float:
         began = time.perf_counter()
-        run(model, Fit(params), data, shape, policy=DeathPolicy(0), tol=0, max_iter=1)
+        run(model, Fit(params), data, shape, tol=0, max_iter=1)
         return time.perf_counter() - began
 
     return iterate

@@ -239,9 +239,9 @@ import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster, wait
 from fastem import GaussianMixture
-from fastem.cluster import ClusterData
-from fastem.em import Data, accumulate
-from fastem.latent.labels import Shape
+from fastem.engine.cluster import ClusterData
+from fastem.engine.loop import Data, accumulate
+from fastem.latent.mixture.model import Shape
 from fastem.sources import ArraySource, open_source
 warnings.simplefilter("ignore")
 

@@ -23,8 +23,7 @@ numpydoc_validation_exclude = {
     r"fastem\.families\.\w+\.",  # methods of families, which authors of families read
     r"fastem\.FixedMixture\.(sample|save|impute)$",
     r"fastem\.sources\.",
-    r"fastem\.family\.",
-    r"fastem\.dispatch\.",
+    r"fastem\.kernels\.",
     r"\.set_.*_request$",
     r"\.get_metadata_routing$",
     r"\.get_params$",

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastem import families, plot
-    from fastem.checkpoint import CheckpointError
-    from fastem.diagnostics import show_versions
-    from fastem.em import Iteration, PassProgress
-    from fastem.estimators.fixed_mixture import FixedMixture
-    from fastem.estimators.gaussian_mixture import GaussianMixture
-    from fastem.estimators.mixture import BernoulliMixture, LatentClass, Mixture, PoissonMixture, StudentTMixture
-    from fastem.persistence import ModelFileError, load
-    from fastem.progress import Progress
+    from fastem.engine.loop import Iteration, PassProgress
+    from fastem.estimators import (
+        BernoulliMixture,
+        FixedMixture,
+        GaussianMixture,
+        LatentClass,
+        Mixture,
+        PoissonMixture,
+        StudentTMixture,
+        load,
+    )
+    from fastem.report.progress import Progress
+    from fastem.report.versions import show_versions
     from fastem.sources import DataChangedError
     from fastem.sources import open_source as open
+    from fastem.storage.array_file import ModelFileError
+    from fastem.storage.checkpoints import CheckpointError
 
 __version__ = "0.1.0"
 
@@ -43,22 +50,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BernoulliMixture": "fastem.estimators.mixture",
-    "CheckpointError": "fastem.checkpoint",
+    "BernoulliMixture": "fastem.estimators",
+    "CheckpointError": "fastem.storage.checkpoints",
     "DataChangedError": "fastem.sources",
-    "FixedMixture": "fastem.estimators.fixed_mixture",
-    "GaussianMixture": "fastem.estimators.gaussian_mixture",
-    "Iteration": "fastem.em",
-    "LatentClass": "fastem.estimators.mixture",
-    "Mixture": "fastem.estimators.mixture",
-    "ModelFileError": "fastem.persistence",
-    "PassProgress": "fastem.em",
-    "PoissonMixture": "fastem.estimators.mixture",
-    "Progress": "fastem.progress",
-    "StudentTMixture": "fastem.estimators.mixture",
-    "load": "fastem.persistence",
+    "FixedMixture": "fastem.estimators",
+    "GaussianMixture": "fastem.estimators",
+    "Iteration": "fastem.engine.loop",
+    "LatentClass": "fastem.estimators",
+    "Mixture": "fastem.estimators",
+    "ModelFileError": "fastem.storage.array_file",
+    "PassProgress": "fastem.engine.loop",
+    "PoissonMixture": "fastem.estimators",
+    "Progress": "fastem.report.progress",
+    "StudentTMixture": "fastem.estimators",
+    "load": "fastem.estimators",
     "open": "fastem.sources",
-    "show_versions": "fastem.diagnostics",
+    "show_versions": "fastem.report.versions",
 }
 
 

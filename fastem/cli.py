@@ -112,7 +112,7 @@ def _open(options: argparse.Namespace) -> Any:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from fastem.files import require_directory
+    from fastem.storage.atomic_write import require_directory
 
     if options.out:
         require_directory(options.out, "model")
@@ -202,7 +202,7 @@ def _print_model(model: Any, data: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fastem.memory import peak_memory
+    from fastem.kernels.memory import peak_memory
     from fastem.sources import open_source
 
     facts = Table(show_header=False, box=None, padding=(0, 2))

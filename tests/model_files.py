@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from fastem.container import _digest
+from fastem.storage.array_file import _digest
 
 
 def split(content):

@@ -8,75 +8,73 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "fastem"
-ENGINE = {
-    "simd",
-    "elementary",
-    "tiles",
-    "statistics",
-    "dispatch",
-    "family",
-    "threads",
-    "memory",
-    "files",
-    "pace",
-    "nesting",
-    "erased",
-}
-# What the modules of each part may import from fastem.
+# What each part may import from fastem beside itself: folders, or single modules of them. Every module is of a part.
 ALLOWED = {
-    "simd": set(),
-    "statistics": set(),
-    "files": set(),
-    "pace": set(),
-    "memory": set(),
-    "elementary": {"simd"},
-    "tiles": {"simd"},
-    "nesting": set(),
-    "dispatch": {"nesting", "turns"},
-    "turns": set(),
-    "erased": {"dispatch", "nesting"},
-    "allowed": set(),
-    "survey": {"family", "sources"},
-    "family": set(),
-    "threads": {"dispatch"},
-    "sources": {"files", "memory", "tiles", "sources"},
-    "families": ENGINE | {"families"},
-    "latent": ENGINE | {"latent"},
-    "em": {"sources", "pace", "family", "statistics", "tiles", "allowed", "survey"},
-    "online": {"em", "family", "latent", "sources", "statistics"},
-    "cluster": {"em", "sources", "statistics", "tiles", "allowed", "survey", "family"},
-    "container": {"files"},
-    "checkpoint": {"container", "files", "em", "latent"},
-    "saddle": {"em", "family", "latent", "sources", "start", "threads"},
-    "start": {"em", "family", "latent", "allowed", "sources", "survey", "threads"},
-    "persistence": {"container", "estimators", "families", "family"},
-    "estimators": ENGINE
-    | {"em", "start", "online", "cluster", "checkpoint", "container", "sources", "families", "latent", "persistence"}
-    | {"allowed", "survey", "saddle"}
-    | {"estimators"},
-    "progress": {"em"},
+    "kernels": set(),
+    "sources": {"kernels", "storage.atomic_write"},
+    "engine": {"kernels", "sources"},
+    "families": {"kernels", "engine.contract", "engine.statistics"},
+    "latent": {"kernels", "engine", "sources"},
+    "storage": {"engine"},
+    "report": {"", "engine", "kernels"},
+    "estimators": {"kernels", "engine", "sources", "families", "latent", "storage", "report"},
     "plot": {"estimators"},
+    "cli": {"", "kernels", "sources", "storage"},
+    "__init__": {"engine", "estimators", "families", "plot", "report", "sources", "storage"},
+    "__main__": {"cli"},
 }
+MODULES = {path.relative_to(PACKAGE.parent).with_suffix(""): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def _modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts[0] in ALLOWED:
-            yield pytest.param(parts[0], path, id="/".join(parts))
+def _name(path):
+    """The name of a module, without that of the package."""
+    return ".".join(part for part in path.parts[1:] if part != "__init__") or "__init__"
 
 
-def _imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fastem."):
-            yield node.module.split(".")[1]
+NAMES = {_name(path): file for path, file in MODULES.items()}
+
+
+def _imports(path, nodes=ast.walk):
+    """Modules of fastem that a file imports, however it says so, as names without that of the package."""
+    for node in nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fastem":
+            base = node.module.removeprefix("fastem").removeprefix(".")
+            inner = [f"{base}.{alias.name}".removeprefix(".") for alias in node.names]
+            yield from (name if name in NAMES else base for name in inner)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} has a relative import"
         elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("fastem."))
+            yield from (a.name[len("fastem.") :] for a in node.names if a.name.split(".")[0] == "fastem")
 
 
-@pytest.mark.parametrize(("part", "path"), list(_modules()))
-def test_who_imports_whom(part, path):
-    assert set(_imports(path)) <= ALLOWED[part], f"{path.name} imports what it must not know"
+def _is_within(name, allowed):
+    return any(name == part or (part and name.startswith(f"{part}.")) for part in allowed)
+
+
+def test_each_module_is_of_a_part():
+    assert {name.split(".")[0] for name in NAMES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_imports_whom(name):
+    part = name.split(".")[0]
+    wrong = {other for other in _imports(NAMES[name]) if not _is_within(other, {part, *ALLOWED[part]})}
+    assert not wrong, f"{name} imports what it must not know"
+
+
+def _needs(name):
+    """What a module imports to begin with, and all that it ever imports of other parts."""
+    ever = {other for other in _imports(NAMES[name]) if other.split(".")[0] != name.split(".")[0]}
+    return (ever | set(_imports(NAMES[name], nodes=lambda tree: tree.body))) & set(NAMES) - {name}
+
+
+def test_nothing_goes_in_circles():
+    """Modules can be put in an order in which each needs earlier ones only."""
+    needs = {name: _needs(name) for name in NAMES if name != "__init__"}
+    while needs:
+        free = {name for name, others in needs.items() if not others & set(needs)}
+        assert free, f"these import each other: {sorted(needs)}"
+        needs = {name: others for name, others in needs.items() if name not in free}
 
 
 def test_fastmath_never_drops_nan_and_inf():

@@ -9,10 +9,12 @@ from scipy import integrate, optimize, stats
 
 import fastem
 from fastem import Mixture
-from fastem.em import Data, accumulate
+from fastem.engine.contract import Shape
+from fastem.engine.data import Data, accumulate
 from fastem.families import Exponential, Gamma, LinearRegression, LogNormal, Poisson, Product, Weibull
 from fastem.families._censored import LEFT, RIGHT
-from fastem.latent.labels import MixtureModel, MixtureParams, Shape
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.model import MixtureModel
 from fastem.sources import ArraySource
 
 # They compile for long; the examples of the documentation stand for them in the quick tests.
@@ -281,7 +283,7 @@ def test_expected_statistics(name):
             mine = {key: value[k, 0] for key, value in parameters.items()}
             law = LAWS[name][2](parameters, k, 0)
             truth = [_mean_within(law, lambda x, f=f: f(x, mine), low[i], high[i]) for f in FUNCTIONS[name]]  # noqa: B023
-            count = stats_.labels.counts[k]
+            count = stats_.counts[k]
             if name == "exponential":
                 found = [stats_.family.first[k, 0]]
             elif name == "log_normal":

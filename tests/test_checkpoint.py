@@ -12,9 +12,9 @@ import pytest
 
 import fastem
 from fastem import GaussianMixture
-from fastem.checkpoint import CheckpointError
-from fastem.container import ModelFileError
 from fastem.families import Categorical, Poisson, Product
+from fastem.storage.array_file import ModelFileError
+from fastem.storage.checkpoints import CheckpointError
 from tests import stores
 
 RNG = np.random.default_rng(0)
@@ -213,7 +213,7 @@ def test_a_directory_that_cannot_be_written_to(tmp_path):
 
 def test_checkpoints_are_not_written_more_often_than_asked(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr("fastem.checkpoint.write", lambda path, *content: written.append(path))
+    monkeypatch.setattr("fastem.storage.checkpoints.write", lambda path, *content: written.append(path))
     GaussianMixture(**SETTINGS).fit(SMALL, checkpoint=tmp_path / "c", checkpoint_every=3600)
     assert len(written) == 1  # at the end
 
@@ -281,9 +281,9 @@ INTERRUPTED = """
     model.set_params(callbacks=lambda it: print("iteration", flush=True))
     phase = sys.argv[2]
     if phase == "save":
-        import fastem.checkpoint
-        real = fastem.checkpoint.write
-        fastem.checkpoint.write = lambda *a: (print("save", flush=True), real(*a), time.sleep(0.05))
+        import fastem.storage.checkpoints
+        real = fastem.storage.checkpoints.write
+        fastem.storage.checkpoints.write = lambda *a: (print("save", flush=True), real(*a), time.sleep(0.05))
     print("start", flush=True)
     try:
         model.fit(X, checkpoint=sys.argv[1], checkpoint_every=0, method="growing" if phase == "growing" else "em")

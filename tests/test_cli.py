@@ -70,14 +70,16 @@ def test_warnings_are_lines(data, capsys):
 
 
 def test_warmup_compiles_for_both_precisions(capsys):
-    from fastem.dispatch import compile_pass
+    from fastem.engine.contract import Shape
     from fastem.families import GaussianSpherical
-    from fastem.latent.labels import AccumulatePass, MixtureModel, Shape
+    from fastem.kernels.dispatch import compile_pass
+    from fastem.latent.mixture.model import MixtureModel
+    from fastem.latent.mixture.passes import AccumulatePass
 
     assert main(["warmup", "--covariance", "spherical"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     model = MixtureModel(GaussianSpherical(), 2)
-    about = model.about(np.eye(2))
+    about = model.alike(np.eye(2))
     prepared = model.accumulate(about, about, Shape(2, np.dtype(np.float64), 1)).prepared
     assert len(compile_pass(AccumulatePass.make, prepared.params).share.signatures) == 2
 
@@ -196,7 +198,7 @@ def test_on_a_cluster(data, tmp_path):
 
 def test_plain_progress_within_a_long_pass(monkeypatch):
     from fastem import Iteration, Progress
-    from fastem.em import PassProgress
+    from fastem.engine.loop import PassProgress
 
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])

@@ -30,8 +30,8 @@ from fastem.families import (
     StudentT,
 )
 from fastem.families._factors import factor_kernel, factor_scratch, log_factor
-from fastem.memory import aligned_zeros
-from fastem.tiles import tile_rows
+from fastem.kernels.memory import aligned_zeros
+from fastem.kernels.tiles import tile_rows
 
 # They compile for long; the examples of the documentation stand for them in the quick tests.
 pytestmark = pytest.mark.slow

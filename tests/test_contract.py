@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import fastem
-from fastem.pace import Pace
+from fastem.kernels.launches import Launches
 from fastem.sources import Source
 from tests import stores
 from tests.cases import CASES
@@ -186,7 +186,7 @@ def test_any_length_of_launches_gives_the_same_bits(case, launch_tiles, monkeypa
     def fixed(self, tiles, seconds):
         self.tiles = launch_tiles
 
-    monkeypatch.setattr(Pace, "_learn", fixed)
+    monkeypatch.setattr(Launches, "_learn", fixed)
     _assert_same_bits(whole, case.make(random_state=0, max_iter=3).fit(X))
 
 

@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fastem
 from fastem import BernoulliMixture, FixedMixture, LatentClass, Mixture, PoissonMixture, StudentTMixture
 from fastem.families import Gaussian
-from fastem.pace import Pace
+from fastem.kernels.launches import Launches
 from tests import stores
 from tests.estimators import ESTIMATORS, Density
 
@@ -82,7 +82,7 @@ def test_threads_and_launches_give_the_same_bits(case, monkeypatch):
     def one_tile(self, tiles, seconds):
         self.tiles = 1
 
-    monkeypatch.setattr(Pace, "_learn", one_tile)
+    monkeypatch.setattr(Launches, "_learn", one_tile)
     _assert_same(whole, case.make(random_state=0, max_iter=3).fit(X))
 
 

@@ -11,9 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastem
 from fastem import Mixture
-from fastem.em import Data
+from fastem.engine.contract import Shape
+from fastem.engine.data import Data
 from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson, _exposed_steps
-from fastem.latent.labels import MixtureModel, MixtureParams, Shape
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.model import MixtureModel
 from fastem.sources import ArraySource
 
 # They compile for long; the examples of the documentation stand for them in the quick tests.
@@ -116,7 +118,7 @@ def test_sums_of_smooth_functions_of_exposures(n_components, dtype, tolerance):
     here = ~np.isnan(x)
     weights[~here.any(axis=1)] = 0
     resp = given * weights[:, None]
-    np.testing.assert_allclose(found.labels.counts, resp.sum(axis=0), rtol=tolerance)
+    np.testing.assert_allclose(found.counts, resp.sum(axis=0), rtol=tolerance)
     table = family._exposures()
     cells, events = table.sums(found.family.exposures, n_components)
     for function in (np.ones_like, np.square, lambda e: e, lambda e: np.log1p(3 * e), lambda e: e / (0.1 + e)):

@@ -293,16 +293,17 @@ def test_dead_components_are_reported_and_harmless():
 def test_dead_components_freeze_when_there_is_no_room():
     from fastem.families import GaussianDiag
     from fastem.families._gaussian import GaussianParams
-    from fastem.latent.labels import DeathPolicy, MixtureParams
+    from fastem.latent.mixture.contract import MixtureParams
+    from fastem.latent.mixture.deaths import reseeds, revive
 
     family = GaussianDiag()
     params = MixtureParams(np.array([0.7, 0.3]), GaussianParams(np.zeros((2, 1)), np.ones((2, 1)), np.ones((2, 1))))
-    policy = DeathPolicy(1)
-    again = policy.apply(family, params, np.array([False, True]))
+    again, memory, events = revive(family, params, np.array([False, True]), reseeds(1))
     np.testing.assert_allclose(again.weights, [0.5, 0.5])
-    frozen = policy.apply(family, params, np.array([False, True]))
+    assert [event.component for event in events] == [1]
+    frozen, memory, events = revive(family, params, np.array([False, True]), memory)
     np.testing.assert_allclose(frozen.weights, [1, 0])
-    assert policy.deaths == [1, 1]
+    assert [event.component for event in events] == [1] and (memory.left, memory.done) == (0, 1)
 
 
 def test_large_data_start_from_a_sample_in_any_order():

@@ -8,7 +8,6 @@ from scipy import stats
 
 import fastem
 from fastem import Mixture
-from fastem.container import ModelFileError, read
 from fastem.families import (
     Bernoulli,
     Binomial,
@@ -27,6 +26,7 @@ from fastem.families import (
     VonMisesFisher,
     Weibull,
 )
+from fastem.storage.array_file import ModelFileError, read
 from tests.model_files import array_of, with_array, with_setting, with_value
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -220,7 +220,7 @@ def test_histories(tmp_path, content, name, values):
     ("name", "value"),
     [
         ("state.step", -5), ("state.step", 0), ("state.step", NAN), ("state.weight", -1.0), ("state.weight", INF),
-        ("state.stats.labels.weight", 0.0), ("state.stats.labels.counts", -1.0), ("state.stats.family.first", NAN),
+        ("state.stats.weight", 0.0), ("state.stats.counts", -1.0), ("state.stats.family.first", NAN),
         ("state.params.weights", 0.9), ("state.params.components.rates", 99.0),
     ],
 )  # fmt: skip

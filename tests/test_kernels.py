@@ -5,15 +5,20 @@ import pytest
 from numba import config
 from scipy.special import logsumexp
 
-from fastem.em import Data, accumulate
+from fastem.engine.contract import Shape
+from fastem.engine.data import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
 from fastem.families import Categorical
 from fastem.families._gaussian import GaussianParams
 from fastem.families._lookup import table_of
 from fastem.families.categorical import CategoricalParams
-from fastem.latent.labels import AccumulatePass, DeathPolicy, MixtureModel, MixtureParams, Output, Shape
-from fastem.nesting import flat
-from fastem.pace import Pace
+from fastem.kernels.kernel_arguments import flat
+from fastem.kernels.launches import Launches
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.deaths import reseeds
+from fastem.latent.mixture.kernels import Output
+from fastem.latent.mixture.model import MixtureModel
+from fastem.latent.mixture.passes import AccumulatePass
 from fastem.sources import ArraySource
 from tests.truths import COVARIANCE_TYPES, e_step, incomplete_step, m_step, random_covariances
 
@@ -35,7 +40,7 @@ def _problem(covariance_type, d, k, n, dtype, seed=0, offset=0.0):
 def _step(model, params, data, n_threads=2):
     shape = Shape(data.source.n_features, data.source.dtype, n_threads)
     stats = accumulate(model, params, data, shape)
-    return stats, model.maximize(stats, params, DeathPolicy(0)).params
+    return stats, model.maximize(stats, params, reseeds(0)).params
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -49,8 +54,8 @@ def test_one_step_with_weights(covariance_type, dtype, d):
     log_prob, resp = e_step(X, *truth, covariance_type)
     weights, means, covariances = m_step(X, resp, covariance_type, 1e-6, sample_weight)
     tolerance = TOLERANCES[dtype]
-    np.testing.assert_allclose(stats.labels.log_likelihood, sample_weight @ log_prob, rtol=tolerance["rtol"])
-    np.testing.assert_allclose(stats.labels.weight, sample_weight.sum(), rtol=1e-12)
+    np.testing.assert_allclose(stats.log_likelihood, sample_weight @ log_prob, rtol=tolerance["rtol"])
+    np.testing.assert_allclose(stats.weight, sample_weight.sum(), rtol=1e-12)
     np.testing.assert_allclose(new.weights, weights, **tolerance)
     np.testing.assert_allclose(new.components.means, means, **tolerance)
     np.testing.assert_allclose(new.components.covariances, covariances, **tolerance)
@@ -89,7 +94,7 @@ def test_one_step_with_missing_cells(covariance_type, dtype, d, k):
     truth = (params.weights, params.components.means, params.components.covariances)
     log_likelihood, weights, means, covariances = incomplete_step(X, *truth, covariance_type, sample_weight)
     tolerance = TOLERANCES[dtype]
-    np.testing.assert_allclose(stats.labels.log_likelihood, log_likelihood, rtol=tolerance["rtol"])
+    np.testing.assert_allclose(stats.log_likelihood, log_likelihood, rtol=tolerance["rtol"])
     np.testing.assert_allclose(new.weights, weights, **tolerance)
     np.testing.assert_allclose(new.components.means, means, **tolerance)
     np.testing.assert_allclose(new.components.covariances, covariances, **tolerance)
@@ -102,9 +107,9 @@ def test_tails_of_tiles(covariance_type, n):
     stats, _ = _step(model, params, Data(ArraySource(X)))
     truth = (params.weights, params.components.means, params.components.covariances)
     log_prob, resp = e_step(X, *truth, covariance_type)
-    np.testing.assert_allclose(stats.labels.log_likelihood, log_prob.sum(), rtol=1e-12)
-    np.testing.assert_allclose(stats.labels.counts, resp.sum(axis=0), rtol=1e-10)
-    assert stats.labels.weight == n
+    np.testing.assert_allclose(stats.log_likelihood, log_prob.sum(), rtol=1e-12)
+    np.testing.assert_allclose(stats.counts, resp.sum(axis=0), rtol=1e-10)
+    assert stats.weight == n
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -116,7 +121,7 @@ def test_results_of_rows(covariance_type, dtype, k):
     out = Output(np.empty(700), np.empty((700, k), dtype), np.empty(700, np.int64))
     rows = X.view()
     rows.flags.writeable = False
-    model.infer(params, shape).add(rows, out, Pace())
+    model.infer(params, shape).add(rows, out, Launches())
     truth = (params.weights, params.components.means, params.components.covariances)
     log_prob, resp = e_step(X, *truth, covariance_type)
     tolerance = TOLERANCES[dtype]
@@ -136,9 +141,9 @@ def test_far_points_and_tight_components(covariance_type, dtype):
     tight = params.components.precisions_cholesky * 1e5
     extreme = params._replace(components=params.components._replace(precisions_cholesky=tight))
     stats, _ = _step(model, params._replace(components=extreme.components), Data(ArraySource(X)))
-    assert np.isfinite(stats.labels.log_likelihood)
+    assert np.isfinite(stats.log_likelihood)
     assert np.isfinite(stats.family.first).all()
-    np.testing.assert_allclose(stats.labels.counts.sum(), len(X), rtol=1e-6)
+    np.testing.assert_allclose(stats.counts.sum(), len(X), rtol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # without compilation NumPy says so
@@ -148,10 +153,10 @@ def test_overflowing_distances_are_shared():
     X[0] = 1e200
     shape = Shape(2, X.dtype, 2)
     stats = accumulate(model, params, Data(ArraySource(X)), shape)
-    assert np.isfinite(stats.labels.log_likelihood)
-    np.testing.assert_allclose(stats.labels.counts.sum(), 300)
+    assert np.isfinite(stats.log_likelihood)
+    np.testing.assert_allclose(stats.counts.sum(), 300)
     with pytest.raises(ValueError, match="ill-defined empirical covariance"):
-        model.maximize(stats, params, DeathPolicy(0))
+        model.maximize(stats, params, reseeds(0))
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -161,7 +166,7 @@ def test_component_of_weight_zero(covariance_type):
     stats, new = _step(model, params, Data(ArraySource(X)))
     truth = (params.weights, params.components.means, params.components.covariances)
     _, resp = e_step(X, *truth, covariance_type)
-    np.testing.assert_allclose(stats.labels.counts, resp.sum(axis=0), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(stats.counts, resp.sum(axis=0), rtol=1e-10, atol=1e-12)
     assert new.weights[1] == 0
     np.testing.assert_array_equal(new.components.means[1], params.components.means[1])
     assert np.isfinite(new.components.covariances).all()
@@ -206,7 +211,7 @@ def test_lookups_of_combined_columns(dtype, sizes, k):
     log_prob = logsumexp(joint, axis=1)
     resp = data.weights[:, None] * np.exp(joint - log_prob[:, None])
     tolerance = TOLERANCES[dtype]
-    np.testing.assert_allclose(stats.labels.log_likelihood, data.weights @ log_prob, rtol=tolerance["rtol"])
+    np.testing.assert_allclose(stats.log_likelihood, data.weights @ log_prob, rtol=tolerance["rtol"])
     histograms = table_of(sizes).histograms(stats.family, k)
     np.testing.assert_allclose(histograms, np.hstack(hot).T.astype(float) @ resp, **tolerance)
 
@@ -224,7 +229,7 @@ def test_moments_about_another_centre(covariance_type):
     """Moments about any centre give the same M-step: that is what repairs cancellation."""
     X, params, model, rng = _problem(covariance_type, 4, 3, 800, np.float64)
     data, shape = Data(ArraySource(X)), Shape(4, np.dtype(np.float64), 2)
-    policy = DeathPolicy(0)
+    policy = reseeds(0)
     moved = params.components._replace(means=params.components.means + rng.normal(size=(3, 4)))
     about = params._replace(components=moved)
     plain = model.maximize(accumulate(model, params, data, shape), params, policy).params

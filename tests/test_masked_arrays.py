@@ -15,7 +15,7 @@ from fastem import (
     PoissonMixture,
     StudentTMixture,
 )
-from fastem.allowed import Allowed
+from fastem.engine.partial_labels import PartialLabels
 from fastem.families import GaussianDiag, LinearRegression
 from fastem.sources import open_source
 
@@ -165,7 +165,7 @@ def test_masked_weights_are_refused():
 def test_masked_labels_are_unknown():
     hidden = np.arange(N) % 3 > 0
     labels = np.arange(N) // (N // 2)
-    expected = Allowed.of_labels(np.where(hidden, -1, labels), N, np.arange(2)).masks()
+    expected = PartialLabels.of_labels(np.where(hidden, -1, labels), N, np.arange(2)).masks()
     one_hot = labels[:, None] == np.arange(2)
     for given in (
         np.ma.array(np.where(hidden, 77, labels), mask=hidden),
@@ -174,7 +174,7 @@ def test_masked_labels_are_unknown():
         np.ma.array(np.where(hidden[:, None], False, one_hot), mask=np.column_stack([hidden, hidden])),
         list(np.ma.array(np.where(hidden[:, None], False, one_hot), mask=np.column_stack([hidden, hidden]))),
     ):
-        np.testing.assert_array_equal(Allowed.of_labels(given, N, np.arange(2)).masks(), expected)
+        np.testing.assert_array_equal(PartialLabels.of_labels(given, N, np.arange(2)).masks(), expected)
 
 
 @pytest.mark.parametrize(

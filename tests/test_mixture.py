@@ -20,7 +20,7 @@ from fastem import (
     PoissonMixture,
     StudentTMixture,
 )
-from fastem.allowed import Allowed
+from fastem.engine.partial_labels import PartialLabels
 from fastem.families import (
     Bernoulli,
     Categorical,
@@ -37,7 +37,7 @@ from fastem.families import (
     VonMisesFisher,
     Weibull,
 )
-from fastem.family import Family
+from fastem.families.family import Family
 from tests.truths import incomplete_step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -99,8 +99,8 @@ def test_few_labels_name_the_components():
 )
 def test_labels_may_be_missing_in_any_way(make):
     known = np.array([0, -1, 1, 2, -1])
-    allowed = Allowed.of_labels(make(known), 5, np.arange(3))
-    np.testing.assert_array_equal(allowed.masks(), Allowed.of_labels(known, 5, np.arange(3)).masks())
+    allowed = PartialLabels.of_labels(make(known), 5, np.arange(3))
+    np.testing.assert_array_equal(allowed.masks(), PartialLabels.of_labels(known, 5, np.arange(3)).masks())
 
 
 def test_large_data_with_few_labels_start_from_them():
@@ -243,7 +243,7 @@ def test_held_parameters_keep_their_values():
         if "weights" in frozen:
             np.testing.assert_array_equal(fit.weights_, [0.2, 0.3, 0.5])
         assert np.diff(fit.lower_bounds_).min() > -1e-12
-    # covariances about means that are held, not about those of the data
+    # covariances about means that are frozen, not about those of the data
     start = {"means": [[1, 1]], "covariances": [np.eye(2)]}
     fit = Mixture(Gaussian(reg_covar=0.0), weights_init=[1], params_init=start, frozen={"means"}).fit(X)
     np.testing.assert_allclose(fit.covariances_[0], (X - 1).T @ (X - 1) / len(X), rtol=1e-9)

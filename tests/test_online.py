@@ -9,13 +9,15 @@ from sklearn.base import clone
 
 import fastem
 from fastem import GaussianMixture, Mixture
-from fastem.em import Data, accumulate
+from fastem.engine.contract import Shape
+from fastem.engine.data import Data, accumulate
+from fastem.engine.statistics import add, blend, scale
 from fastem.estimators.gaussian_mixture import FAMILIES
 from fastem.families._gaussian import GaussianParams
-from fastem.latent.labels import MixtureModel, MixtureParams, Shape
-from fastem.online import Stepwise
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.model import MixtureModel
+from fastem.latent.mixture.stepwise import Stepwise
 from fastem.sources import ArraySource
-from fastem.statistics import add, blend, scale
 from tests.family_cases import FAMILIES as FAMILY_CASES
 
 RNG = np.random.default_rng(0)
@@ -153,7 +155,7 @@ def test_moved_statistics_are_those_about_the_new_means(covariance_type):
     model, data, shape = MixtureModel(family, 3), Data(ArraySource(X)), Shape(4, X.dtype, 1)
     stats = accumulate(model, here, data, shape)
     truth = accumulate(model, here, data, shape, about=here._replace(components=there)).family
-    moved = family.move(stats.family, stats.labels.counts, here.components, there)
+    moved = family.move(stats.family, stats.counts, here.components, there)
     for a, b in zip(moved, truth, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-8)
 
@@ -337,7 +339,7 @@ def test_growing_where_the_weight_lies_elsewhere():
 
 
 def test_steps_of_many_columns_stay_small():
-    from fastem.online import LARGEST_STEP, step_rows
+    from fastem.latent.mixture.stepwise import LARGEST_STEP, step_rows
 
     for k, d in ((1, 1), (10, 1000), (100, 1000), (1000, 500)):
         assert step_rows(k, d, 8) * d * 8 <= LARGEST_STEP

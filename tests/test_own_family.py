@@ -14,7 +14,7 @@ from scipy.stats import geom
 import fastem
 from fastem import Mixture
 from fastem.families.fixed import Fixed
-from fastem.nesting import flat, nested
+from fastem.kernels.kernel_arguments import flat, nested
 
 FILE = Path(__file__).parent.parent / "docs" / "examples" / "geometric.py"
 

@@ -6,7 +6,6 @@ from scipy import stats
 
 import fastem
 from fastem import Mixture
-from fastem.container import ModelFileError
 from fastem.families import (
     Bernoulli,
     Categorical,
@@ -23,6 +22,7 @@ from fastem.families import (
     Product,
     Weibull,
 )
+from fastem.storage.array_file import ModelFileError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import pytest
 
 import fastem
 from fastem import GaussianMixture
-from fastem.container import ModelFileError
+from fastem.storage.array_file import ModelFileError
 from tests.model_files import join, split
 
 X = np.random.default_rng(0).normal(size=(300, 2))

@@ -296,8 +296,8 @@ def test_without_a_writable_cache():
         for impl in (caching.CompileResultCacheImpl, caching.CodeLibraryCacheImpl):
             impl._locator_classes = []
         spherical()
-        from fastem.dispatch import compile_pass
-        from fastem.latent.labels import AccumulatePass
+        from fastem.kernels.dispatch import compile_pass
+        from fastem.latent.mixture.model import AccumulatePass
         from fastem.families import GaussianSpherical
         params = GaussianSpherical.kernel_parameters
         kernel = compile_pass(AccumulatePass.make, params(*params._fields)).share
@@ -316,8 +316,8 @@ def test_cache_is_found_again_and_follows_edits(tmp_path):
     copy = tmp_path / "fastem"
     shutil.copytree(Path(fastem.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     code = """
-        from fastem.dispatch import compile_pass
-        from fastem.latent.labels import AccumulatePass
+        from fastem.kernels.dispatch import compile_pass
+        from fastem.latent.mixture.model import AccumulatePass
         from fastem.families import GaussianSpherical
         bits = spherical()
         params = GaussianSpherical.kernel_parameters
@@ -337,8 +337,8 @@ def test_cache_is_found_again_and_follows_edits(tmp_path):
 def test_processes_that_need_a_kernel_at_once_compile_it_once(tmp_path):
     """Each of three makes its kernels in an order of its own; all find the right ones."""
     code = """
-        from fastem.dispatch import compile_pass
-        from fastem.latent.labels import AccumulatePass
+        from fastem.kernels.dispatch import compile_pass
+        from fastem.latent.mixture.model import AccumulatePass
         from fastem.families import GaussianSpherical
         order = [np.float64, np.float32]
         bits = {dtype: fit(covariance_type="spherical", data=X.astype(dtype), n_threads=1)
@@ -364,7 +364,7 @@ def test_processes_that_need_a_kernel_at_once_compile_it_once(tmp_path):
 
 
 def test_available_threads_obeys_limits():
-    from fastem.threads import available_threads
+    from fastem.kernels.threads import available_threads
 
     assert available_threads(1) == 1
     assert 1 <= available_threads() <= (os.cpu_count() or 1)

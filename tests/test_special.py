@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastem.elementary import gap as gap_of_vectors
-from fastem.elementary import log_gap
 from fastem.families._special import deviance, gap, log_minus_psi, log_rising, stirling
-from fastem.simd import lanes, load, store
+from fastem.kernels.simd import lanes, load, store
+from fastem.kernels.vector_math import gap as gap_of_vectors
+from fastem.kernels.vector_math import log_gap
 
 SIZES = (1e-8, 1e-3, 0.5, 1.0, 3.3, 15.9, 16.1, 100.0, 1e5, 1e9, 1e13)
 

@@ -11,9 +11,8 @@ from scipy.stats import norm
 
 import fastem
 from fastem import FixedMixture, GaussianMixture, Mixture
-from fastem.allowed import Allowed
-from fastem.checkpoint import describe
-from fastem.cluster import ClusterData, make_data
+from fastem.engine.cluster import ClusterData, make_data
+from fastem.engine.partial_labels import PartialLabels
 from fastem.estimators.fixed_mixture import _DensitySource
 from fastem.families import LinearRegression
 from fastem.sources import (
@@ -29,6 +28,7 @@ from fastem.sources import (
 from fastem.sources._wrapped import WrappedSource
 from fastem.sources.columns import ColumnsSource, RowsSource
 from fastem.sources.dask import DaskSource
+from fastem.storage.checkpoints import describe
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(m, 1, (300, 1)) for m in (-4, 4)])
@@ -233,14 +233,14 @@ def test_impute_passes_over_a_stream_once(monkeypatch, gaussian):
 
 def test_masks_of_labels_are_never_whole(monkeypatch):
     labels = RNG.integers(-1, 3, 40_000)
-    allowed = Allowed.of_labels(labels, len(labels), np.arange(3))
+    allowed = PartialLabels.of_labels(labels, len(labels), np.arange(3))
     expected = describe(allowed.masks())
-    masks = Allowed.masks
+    masks = PartialLabels.masks
 
     def some(self, first=0, count=None):
         assert count is not None and count <= 20_000
         return masks(self, first, count)
 
-    monkeypatch.setattr(Allowed, "masks", some)
+    monkeypatch.setattr(PartialLabels, "masks", some)
     assert allowed.describe() == expected
-    assert Allowed(None, masks(allowed)).describe() == expected
+    assert PartialLabels(None, masks(allowed)).describe() == expected

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.family import Family, Maximized, Prepared
-from fastem.statistics import zeros
+from fastem.engine.statistics import zeros
+from fastem.families.family import Family, Maximized, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
 
 __all__ = ["Geometric"]
 
@@ -104,7 +104,7 @@ class Geometric(Family[GeometricParams, GeometricStatistics]):
         slopes, constants = np.log1p(-p), np.log(p) - np.log1p(-p)
         return Prepared(GeometricKernel(*(a.astype(dtype) for a in (slopes, constants, log_weights))), 0.0)
 
-    def about(self, rows: np.ndarray, n_components: int) -> GeometricParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> GeometricParams:
         return GeometricParams(np.full((n_components, rows.shape[1]), 0.5))
 
     def maximize(
@@ -113,11 +113,11 @@ class Geometric(Family[GeometricParams, GeometricStatistics]):
         counts: np.ndarray,
         about: GeometricParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         seen = stats.cells > 1e-12 * counts.sum()
         p = np.where(seen, stats.cells / np.where(seen, stats.sums, 1), about.probabilities)
-        return Maximized(self.keep(GeometricParams(p), about, dead, held))
+        return Maximized(self.keep(GeometricParams(p), about, dead, frozen))
 
     def expected(self, params: GeometricParams, counts: np.ndarray) -> GeometricStatistics:
         cells = np.broadcast_to(counts[:, None], params.probabilities.shape)

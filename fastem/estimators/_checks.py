@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-from fastem.family import DegenerateError
+from fastem.engine.contract import DegenerateError
 from fastem.sources import Source, as_array, first_large
 
 __all__ = ["check_number", "check_weights", "explain", "refuse_masked"]

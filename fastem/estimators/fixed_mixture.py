@@ -13,13 +13,15 @@ from typing import Any, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.cluster import make_data
-from fastem.em import accumulate
+from fastem.engine.cluster import make_data
+from fastem.engine.data import accumulate
 from fastem.estimators._checks import check_number, check_weights, refuse_masked
 from fastem.estimators._fitted import FittedMixture
+from fastem.estimators._input import FamilyModel
 from fastem.families.fixed import Fixed, FixedParams
-from fastem.latent.labels import MixtureModel, MixtureParams
-from fastem.memory import available_memory
+from fastem.kernels.memory import available_memory
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.model import MixtureModel
 from fastem.sources import ArraySource, RowwiseSource, Source
 
 __all__ = ["FixedMixture"]
@@ -118,7 +120,7 @@ class FixedMixture(FittedMixture):
             params = MixtureParams(weights, numbers)
             stats = accumulate(model, params, data, self._shape(source))
             bounds.append(model.objective(stats, params))
-            shares = stats.labels.counts / stats.labels.weight
+            shares = stats.counts / stats.weight
             positive = weights > 0
             gap = float(np.max(shares[positive] / weights[positive])) - 1
             if gap < self.tol or len(bounds) > self.max_iter:
@@ -130,7 +132,7 @@ class FixedMixture(FittedMixture):
         self.lower_bounds_ = bounds
         self.lower_bound_ = bounds[-1]
         self.n_iter_ = len(bounds) - 1
-        self.log_likelihood_ = float(stats.labels.log_likelihood)
+        self.log_likelihood_ = float(stats.log_likelihood)
         self.n_parameters_ = len(weights) - 1
         self.fit_seconds_ = time.perf_counter() - began
         if not self.converged_:
@@ -159,7 +161,7 @@ class FixedMixture(FittedMixture):
             raise ValueError(f"weights_init must be {k} positive numbers that sum to 1, not {weights}.")
         return weights
 
-    def _fitted_model(self) -> MixtureModel:
+    def _fitted_model(self) -> FamilyModel:
         return MixtureModel(Fixed(), len(self.components))
 
     def _fitted(self) -> MixtureParams:

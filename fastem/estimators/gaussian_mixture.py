@@ -6,18 +6,22 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from fastem.em import Data
+from fastem.engine.data import Data
+from fastem.engine.statistics import as_kernels_read
 from fastem.estimators._checks import check_number
+from fastem.estimators._input import FamilyModel
 from fastem.estimators._mixture import BaseMixture
 from fastem.families import GAUSSIANS as FAMILIES
 from fastem.families._gaussian import GaussianFamily, GaussianParams
-from fastem.latent.labels import MixtureModel, MixtureParams
-from fastem.start import SKLEARN_METHODS
-from fastem.statistics import as_kernels_read
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.model import MixtureModel
+from fastem.latent.mixture.start import SKLEARN_METHODS
+from fastem.storage.registry import storable
 
 __all__ = ["GaussianMixture"]
 
 
+@storable
 class GaussianMixture(BaseMixture):
     """Mixture of Gaussians, fitted by expectation-maximization.
 
@@ -187,10 +191,10 @@ default='kmeans'
     def _family_of_rows(self, reset: bool) -> GaussianFamily:
         return self._family()
 
-    def _make_model(self, data: Data) -> MixtureModel:
+    def _make_model(self, data: Data) -> FamilyModel:
         return MixtureModel(self._family(), self.n_components)
 
-    def _fitted_model(self) -> MixtureModel:
+    def _fitted_model(self) -> FamilyModel:
         return MixtureModel(self._family(), len(self.weights_))
 
     def _check_parameters(self) -> None:
@@ -202,7 +206,7 @@ default='kmeans'
     def _n_columns(self) -> int:
         return int(np.shape(self.means_)[1])
 
-    def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
+    def _publish(self, model: FamilyModel, params: MixtureParams) -> None:
         self.weights_ = params.weights
         self.means_, self.covariances_, self.precisions_cholesky_ = params.components
         self.precisions_ = self._family().precisions(self.precisions_cholesky_)
@@ -268,7 +272,7 @@ default='kmeans'
     def _needs_responsibilities(self) -> bool:
         return self.weights_init is None or self.means_init is None or self.precisions_init is None
 
-    def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
+    def _override(self, model: FamilyModel, params: MixtureParams | None) -> MixtureParams:
         weights = params.weights if self.weights_init is None else np.array(self.weights_init)  # type: ignore[union-attr]
         means = params.components.means if self.means_init is None else np.array(self.means_init)  # type: ignore[union-attr]
         if self.precisions_init is None:
@@ -278,7 +282,7 @@ default='kmeans'
             components = GaussianParams(means, *self._family().invert(precisions))
         return as_kernels_read(MixtureParams(weights, components))
 
-    def _check_start(self, model: MixtureModel, n_features: int) -> None:
+    def _check_start(self, model: FamilyModel, n_features: int) -> None:
         k = self.n_components
         if self.weights_init is not None:
             weights = _check_shape(self.weights_init, (k,), "weights_init")

@@ -1,7 +1,6 @@
-"""Mixtures of any family, and shortcuts to some of them."""
+"""Mixtures of any family."""
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -9,17 +8,20 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.em import Data
+from fastem.engine.data import Data
+from fastem.engine.statistics import as_kernels_read
 from fastem.estimators._checks import check_number
+from fastem.estimators._input import FamilyModel
 from fastem.estimators._mixture import BaseMixture
 from fastem.estimators._side import family_beside, offset_of, side_family
-from fastem.families import Bernoulli, Categorical, Components, Noise, Poisson, StudentT
-from fastem.family import Facts, Family
-from fastem.latent.labels import MixtureModel, MixtureParams
+from fastem.families import Components, Noise
+from fastem.families.family import Facts, Family
+from fastem.latent.mixture.contract import MixtureParams
+from fastem.latent.mixture.model import MixtureModel
 from fastem.sources import CodedSource, FrameSource, ResponseSource, Source, levels_of, open_source
-from fastem.statistics import as_kernels_read
+from fastem.storage.registry import storable
 
-__all__ = ["BernoulliMixture", "LatentClass", "Mixture", "PoissonMixture", "StudentTMixture"]
+__all__ = ["Mixture"]
 
 _SAMPLE_ROWS = 10_000
 # What a converged fit may still gain, in units of tol.
@@ -28,6 +30,7 @@ _REACH = 10
 _FEW = 2**20
 
 
+@storable
 class Mixture(BaseMixture):
     """Mixture of components of any family, fitted by expectation-maximization.
 
@@ -256,7 +259,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
     def _has_response(self) -> bool:
         return bool(self._given_family().has_response)
 
-    def _make_model(self, data: Data) -> MixtureModel:
+    def _make_model(self, data: Data) -> FamilyModel:
         family = side_family(clone(self._given_family()), data.source).place(data.source.n_features, data.source.names)
         sample = data.sample_rows(_SAMPLE_ROWS)
         rows = data.source.take(sample)
@@ -275,7 +278,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
             bound = Noise(bound, None if self.noise is True else float(self.noise)).bind(facts)
         return self._model_of(bound)
 
-    def _with_room(self, model: MixtureModel, data: Data) -> MixtureModel:
+    def _with_room(self, model: FamilyModel, data: Data) -> FamilyModel:
         family = model.family
         if not hasattr(self, "online_"):
             family = family.endless(self._given_family())
@@ -284,10 +287,10 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
             family = family.stretched(survey.lows, survey.highs)
         return model.of(family)
 
-    def _model_of(self, family: Family[Any, Any]) -> MixtureModel:
+    def _model_of(self, family: Family[Any, Any]) -> FamilyModel:
         return MixtureModel(family, self._n_components(), float(self.weight_prior), frozenset(self.frozen))
 
-    def _fitted_model(self) -> MixtureModel:
+    def _fitted_model(self) -> FamilyModel:
         return self._model_of(self.family_)
 
     def _n_components(self) -> int:
@@ -309,13 +312,13 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
             raise ValueError(f"component_classes must be {self._n_own()} integers, not negative.")
         return np.append(classes, np.full(self._n_components() - len(classes), -1))
 
-    def _publish(self, model: MixtureModel, params: MixtureParams) -> None:
+    def _publish(self, model: FamilyModel, params: MixtureParams) -> None:
         self.weights_ = params.weights
         self.family_ = model.family
         for name, value in model.family.attributes(params.components).items():
             setattr(self, f"{name}_", value)
 
-    def _set_fit(self, model: MixtureModel, fit: Any, n_features: int) -> None:
+    def _set_fit(self, model: FamilyModel, fit: Any, n_features: int) -> None:
         super()._set_fit(model, fit, n_features)
         self.n_columns_ = n_features
 
@@ -323,11 +326,11 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         values = {name: getattr(self, f"{name}_") for name in self.family_.attribute_names()}
         return as_kernels_read(MixtureParams(self.weights_, self.family_.from_attributes(values)))
 
-    def _count_parameters(self, model: MixtureModel, n_features: int) -> int:
+    def _count_parameters(self, model: FamilyModel, n_features: int) -> int:
         count = super()._count_parameters(model, n_features)
         if not self.frozen:
             return count
-        held = model.family.n_held(frozenset(self.frozen), model.n_components, n_features)
+        held = model.family.n_frozen(frozenset(self.frozen), model.n_components, n_features)
         return count - held - (model.n_components - 1) * ("weights" in self.frozen)
 
     def _check_loaded(self) -> None:
@@ -386,17 +389,17 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         given = set(self.params_init or ())
         return self.weights_init is None or not self._given_family().is_given_by(given) or self.noise is not False
 
-    def _override(self, model: MixtureModel, params: MixtureParams | None) -> MixtureParams:
+    def _override(self, model: FamilyModel, params: MixtureParams | None) -> MixtureParams:
         weights = params.weights if self.weights_init is None else np.array(self.weights_init)  # type: ignore[union-attr]
         components = model.family.with_values(
             None if params is None else params.components, dict(self.params_init or {})
         )
         return as_kernels_read(MixtureParams(weights, components))
 
-    def _check_start(self, model: MixtureModel, n_features: int) -> None:
+    def _check_start(self, model: FamilyModel, n_features: int) -> None:
         if self.weights_init is not None:
             self._check_weights(np.array(self.weights_init, dtype=np.float64))
-        given, holdable = set(self.params_init or ()), model.family.held_names()
+        given, holdable = set(self.params_init or ()), model.family.freezable()
         held = set(self.frozen) - {"weights"}
         unknown = (given - set(model.family.attribute_names())) | (held - set(holdable))
         if unknown:
@@ -405,7 +408,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
         if missing or ("weights" in self.frozen and self.weights_init is None):
             raise ValueError("frozen parameters need values to start from, in params_init or weights_init.")
         if self.params_init:
-            like = model.family.about(np.zeros((2, n_features)), model.n_components)
+            like = model.family.alike(np.zeros((2, n_features)), model.n_components)
             start = self._override(model, MixtureParams(np.full(model.n_components, 1 / model.n_components), like))
             model.family.check_params(start.components, model.n_components, n_features)
 
@@ -451,88 +454,3 @@ def _n_numbers(value: Any) -> int:
 def _listed(levels: np.ndarray | None) -> str:
     found = [] if levels is None else levels.tolist()
     return ", ".join(map(repr, found[:10])) + (", ..." if len(found) > 10 else "")
-
-
-# --- shortcuts ------------------------------------------------------------------------------------
-
-
-def _with_settings_of(family: Callable[..., Family[Any, Any]]) -> Callable[[type], type]:
-    """Give a class the constructor of `Mixture`, with a family's own settings in place of `family`."""
-
-    def decorate(cls: type) -> type:
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        own = [p.replace(kind=keyword) for p in inspect.signature(family).parameters.values()]
-        mine, _, n_components, *common = inspect.signature(Mixture.__init__).parameters.values()
-        signature = inspect.Signature([mine, n_components, *own, *common])
-
-        def __init__(self: Any, *args: Any, **settings: Any) -> None:
-            given = signature.bind(self, *args, **settings)
-            given.apply_defaults()
-            for name, value in list(given.arguments.items())[1:]:
-                setattr(self, name, value)
-
-        __init__.__signature__ = signature  # type: ignore[attr-defined]  # scikit-learn reads it
-        names = [p.name for p in own]
-        cls.__init__ = __init__  # type: ignore[misc]
-        cls.family = property(lambda self: family(**{name: getattr(self, name) for name in names}))  # type: ignore[attr-defined]
-        return cls
-
-    return decorate
-
-
-@_with_settings_of(Poisson)
-class PoissonMixture(Mixture):
-    """Mixture of Poisson distributions: `Mixture` of `fastem.families.Poisson`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastem import PoissonMixture
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.concatenate([rng.poisson(2, (300, 2)), rng.poisson(9, (700, 2))])
-    >>> np.sort(PoissonMixture(2, random_state=0).fit(X).weights_).round(1).tolist()
-    [0.3, 0.7]
-    """
-
-
-@_with_settings_of(Bernoulli)
-class BernoulliMixture(Mixture):
-    """Mixture of products of Bernoulli distributions: `Mixture` of `fastem.families.Bernoulli`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastem import BernoulliMixture
-    >>> X = np.repeat([[1, 1, 0], [0, 0, 1]], 50, axis=0)
-    >>> BernoulliMixture(2, random_state=0).fit(X).weights_.tolist()
-    [0.5, 0.5]
-    """
-
-
-@_with_settings_of(Categorical)
-class LatentClass(Mixture):
-    """Latent class analysis: `Mixture` of `fastem.families.Categorical`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastem import LatentClass
-    >>> X = np.repeat([[0, 2, 1], [1, 0, 1]], 50, axis=0)
-    >>> LatentClass(2, random_state=0).fit(X).weights_.tolist()
-    [0.5, 0.5]
-    """
-
-
-@_with_settings_of(StudentT)
-class StudentTMixture(Mixture):
-    """Mixture of multivariate t distributions: `Mixture` of `fastem.families.StudentT`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastem import StudentTMixture
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.concatenate([rng.standard_t(3, (300, 2)) - 9, rng.standard_t(3, (700, 2)) + 9])
-    >>> np.sort(StudentTMixture(2, random_state=0).fit(X).weights_).round(1).tolist()
-    [0.3, 0.7]
-    """

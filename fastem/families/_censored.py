@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import log_density
 from fastem.families._domain import check_values
 from fastem.families._paired import Paired
-from fastem.family import Facts, Family, Prepared
-from fastem.simd import fill, lanes, load, maximum, store, total, where_greater
-from fastem.tiles import n_points
+from fastem.families.family import Facts, Family, Prepared
+from fastem.kernels.dispatch import log_density
+from fastem.kernels.simd import fill, lanes, load, maximum, store, total, where_greater
+from fastem.kernels.tiles import n_points
 
 __all__ = ["LEFT", "RIGHT", "CensoredFamily", "bounded", "cell_at", "known_log_density", "log_in_unit", "parts_of"]
 
@@ -186,8 +186,8 @@ class CensoredFamily(Paired, Family[Any, Any]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> Any:
-        return super().about(self.points(rows), n_components)  # type: ignore[safe-super]
+    def alike(self, rows: np.ndarray, n_components: int) -> Any:
+        return super().alike(self.points(rows), n_components)  # type: ignore[safe-super]
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return super().n_parameters(n_components, n_features // 2)  # type: ignore[safe-super]

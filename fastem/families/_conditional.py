@@ -16,11 +16,10 @@ import math
 import numpy as np
 from numba import njit
 
-from fastem.elementary import log
 from fastem.families._gaussian import LOG_2PI, centred
 from fastem.families._side_by_side import centred_block, n_padded, turn_block
 from fastem.families._triangular import PAD, add_moments, squares, triangular_scratch
-from fastem.simd import (
+from fastem.kernels.simd import (
     BLOCK,
     fill,
     fma,
@@ -35,7 +34,8 @@ from fastem.simd import (
     total,
     where_greater,
 )
-from fastem.tiles import n_points
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import log
 
 __all__ = ["add_conditional", "conditional_log_density", "conditional_scratch", "distances", "divide"]
 

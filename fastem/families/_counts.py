@@ -14,14 +14,14 @@ import numpy as np
 from numba import njit
 from scipy.special import polygamma
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._lookup import LookupStatistics, in_blocks
 from fastem.families._side_by_side import n_padded, side_by_side, turn_back, turn_block
 from fastem.families._special import log_minus_psi, log_rising
-from fastem.family import Prepared
-from fastem.memory import aligned_zeros
-from fastem.simd import BLOCK, add_wide, load_block, splat_block, store
-from fastem.tiles import n_points
+from fastem.families.family import Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.memory import aligned_zeros
+from fastem.kernels.simd import BLOCK, add_wide, load_block, splat_block, store
+from fastem.kernels.tiles import n_points
 
 __all__ = ["DRAWS", "CountTable", "Counts", "Rising", "count_table", "counts_up_to", "rises", "rising"]
 

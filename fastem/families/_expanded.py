@@ -10,13 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import log, log_gap
+from fastem.engine.statistics import zeros
 from fastem.families._linear import add_sums, linear_log_density
-from fastem.family import Family, Maximized, Prepared
-from fastem.simd import fill, huge, lanes, load, splat, store, where_greater
-from fastem.statistics import zeros
-from fastem.tiles import n_points
+from fastem.families.family import Family, Maximized, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.simd import fill, huge, lanes, load, splat, store, where_greater
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import log, log_gap
 
 __all__ = ["ExpandedFamily", "PositiveKernel", "UnitKernel", "newton"]
 
@@ -118,7 +118,7 @@ class ExpandedFamily(Family[Any, ExpandedStatistics]):
         """Expected values of both functions, both (K, d)."""
 
     @abstractmethod
-    def estimate(self, one: np.ndarray, two: np.ndarray, about: Any, held: frozenset[str]) -> Any:
+    def estimate(self, one: np.ndarray, two: np.ndarray, about: Any, frozen: frozenset[str]) -> Any:
         """Parameters from the means of both functions, both (K, d)."""
 
     def zeros(self, lanes: int, n_components: int, n_features: int) -> ExpandedStatistics:
@@ -143,7 +143,7 @@ class ExpandedFamily(Family[Any, ExpandedStatistics]):
         return 0.0
 
     def maximize(
-        self, stats: ExpandedStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
+        self, stats: ExpandedStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, frozen: frozenset[str]
     ) -> Maximized:
         one, two, cells = np.split(stats.sums, 3, axis=1)
         seen = cells > 1e-12 * counts.sum()
@@ -151,9 +151,9 @@ class ExpandedFamily(Family[Any, ExpandedStatistics]):
         now = self.expectations(about)
         means_one = np.where(seen, one / weights, now[0])
         means_two = np.where(seen, two / weights, now[1])
-        new = self.estimate(means_one, means_two, about, held)
+        new = self.estimate(means_one, means_two, about, frozen)
         kept = type(new)(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
-        params = self.keep(kept, about, dead, held)
+        params = self.keep(kept, about, dead, frozen)
         return Maximized(params, self.slack(params, about, np.where(seen & ~dead[:, None], cells, 0.0)))
 
     def expected(self, params: Any, counts: np.ndarray) -> ExpandedStatistics:

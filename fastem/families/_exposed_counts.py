@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import gap, log
 from fastem.families._counts import NODES
 from fastem.families._lookup import LookupStatistics
 from fastem.families._side_by_side import n_padded, turn_block
-from fastem.memory import aligned_zeros
-from fastem.simd import (
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.memory import aligned_zeros
+from fastem.kernels.simd import (
     BLOCK,
     add_wide,
     fill,
@@ -37,7 +36,8 @@ from fastem.simd import (
     total,
     where_greater,
 )
-from fastem.tiles import n_points
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import gap, log
 
 __all__ = ["ExposedKernel", "ExposedStatistics", "ExposureTable", "exposure_table"]
 

@@ -41,15 +41,19 @@ class _Slopes(NamedTuple):
 
 
 def ascend(
-    sums: ExposedSums, means: np.ndarray, sizes: np.ndarray, limits: tuple[np.ndarray, np.ndarray], held: frozenset[str]
+    sums: ExposedSums,
+    means: np.ndarray,
+    sizes: np.ndarray,
+    limits: tuple[np.ndarray, np.ndarray],
+    frozen: frozenset[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sizes of the largest log-likelihood, the sizes within limits; those whose names are held stay.
+    """Means and sizes of the largest log-likelihood, the sizes within limits; those whose names are frozen stay.
 
     There may be several maxima: where the one at the upper limit, or between, is lower than where it
     began, the nearest one is taken; at last the size stays, and the mean goes up, in which there is one.
     """
-    moves = "means" not in held
-    if "sizes" in held:
+    moves = "means" not in frozen
+    if "sizes" in frozen:
         return (_best_means(sums, means, sizes) if moves else means), sizes
     before, scale = _value(sums, means, sizes)
     new_means, new_sizes = means.copy(), sizes.copy()

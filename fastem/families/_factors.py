@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastem.elementary import log
 from fastem.families._domain import excess
-from fastem.family import Family
-from fastem.simd import fill, fma, huge, lanes, load, maximum, minimum, splat, store, where_greater
-from fastem.tiles import n_points
+from fastem.families.family import Family
+from fastem.kernels.simd import fill, fma, huge, lanes, load, maximum, minimum, splat, store, where_greater
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import log
 
 __all__ = [
     "Factor", "FactorKernel", "Sum", "Term", "factor_kernel", "factor_of", "factor_scratch", "log_factor",

@@ -8,12 +8,13 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from fastem.engine.contract import DegenerateError
+from fastem.engine.statistics import add_lanes, zeros
 from fastem.families._floor import floor_of, floor_variances, relative_floor
 from fastem.families._prior import GaussianPrior
 from fastem.families._settings import check_array, check_floor
-from fastem.family import DegenerateError, Facts, Family, Maximized, Prepared
-from fastem.simd import splat
-from fastem.statistics import add_lanes, zeros
+from fastem.families.family import Facts, Family, Maximized, Prepared
+from fastem.kernels.simd import splat
 
 __all__ = [
     "GaussianFamily", "GaussianParams", "GaussianStatistics", "Moments",
@@ -259,9 +260,9 @@ class GaussianFamily(Family[GaussianParams, Any]):
         return Prepared(kernel, offset)
 
     def recentre(
-        self, stats: Any, counts: np.ndarray, about: GaussianParams, dtype: np.dtype[Any], held: frozenset[str]
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dtype: np.dtype[Any], frozen: frozenset[str]
     ) -> GaussianParams | None:
-        if "means" in held:
+        if "means" in frozen:
             return None
         moments = self._moments(stats, counts, about, frozenset())
         covariances = self._covariances(stats.second, moments)
@@ -285,28 +286,28 @@ class GaussianFamily(Family[GaussianParams, Any]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> GaussianParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> GaussianParams:
         location, variances = column_moments(rows)
         means = np.tile(location, (n_components, 1))
         return GaussianParams(means, *self.invert(self.precisions_of(1 / variances, n_components)))
 
     def maximize(
-        self, stats: Any, counts: np.ndarray, about: GaussianParams, dead: np.ndarray, held: frozenset[str]
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dead: np.ndarray, frozen: frozenset[str]
     ) -> Maximized:
         if self.prior is not None:
             stats = self._with_prior(stats, self.prior, about.means)
-        means, covariances = self.update(stats, counts, about, dead, held)
-        if "covariances" in held:
+        means, covariances = self.update(stats, counts, about, dead, frozen)
+        if "covariances" in frozen:
             return Maximized(about._replace(means=means))
         covariances = self.with_floor(covariances, means)
         params = GaussianParams(means, covariances, self.factor(covariances))
         return Maximized(params, self._slack(params, about, counts))
 
     def update(
-        self, stats: Any, counts: np.ndarray, about: GaussianParams, dead: np.ndarray, held: frozenset[str]
+        self, stats: Any, counts: np.ndarray, about: GaussianParams, dead: np.ndarray, frozen: frozenset[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Means and covariances, as narrow as they come."""
-        moments = self._moments(stats, counts, about, held)
+        moments = self._moments(stats, counts, about, frozen)
         means = np.where(dead[:, None], about.means, moments.means)
         unseen = np.broadcast_to(moments.cells <= _UNSEEN * counts.sum(), means.shape)
         covariances = self._covariances(stats.second, moments)
@@ -330,13 +331,13 @@ class GaussianFamily(Family[GaussianParams, Any]):
             new[dead] = old[dead]
         return new
 
-    def _moments(self, stats: Any, counts: np.ndarray, about: GaussianParams, held: frozenset[str]) -> Moments:
+    def _moments(self, stats: Any, counts: np.ndarray, about: GaussianParams, frozen: frozenset[str]) -> Moments:
         cells = np.maximum(self.cells(stats, counts), np.finfo(np.float64).tiny)
         weights, degrees = cells, 0.0
         if self.prior is not None:
             weights = cells + self.prior.shrinkage
             degrees = self.prior_degrees(self.prior.dof, *about.means.shape)
-        shifts = np.zeros_like(stats.first) if "means" in held else stats.first / weights
+        shifts = np.zeros_like(stats.first) if "means" in frozen else stats.first / weights
         return Moments(cells, weights, shifts, about.means + shifts, degrees)
 
     def _with_prior(self, stats: Any, prior: GaussianPrior, centres: np.ndarray) -> Any:
@@ -405,9 +406,9 @@ class GaussianFamily(Family[GaussianParams, Any]):
         variances = self.variances(params.covariances, params.means.shape[1])
         return np.maximum(least, relative_floor(self.floor) * variances)
 
-    def hold(self, params: GaussianParams, old: GaussianParams, held: frozenset[str]) -> GaussianParams:
-        means = old.means if "means" in held else params.means
-        if "covariances" in held:
+    def hold(self, params: GaussianParams, old: GaussianParams, frozen: frozenset[str]) -> GaussianParams:
+        means = old.means if "means" in frozen else params.means
+        if "covariances" in frozen:
             return old._replace(means=means)
         return params._replace(means=means)
 
@@ -460,9 +461,9 @@ class GaussianFamily(Family[GaussianParams, Any]):
         values.pop("precisions", None)
         return GaussianParams(**values) if params is None else params._replace(**values)
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
-        of_means = n_components * n_features * ("means" in held)
-        return of_means + self.n_covariance_parameters(n_components, n_features) * ("covariances" in held)
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
+        of_means = n_components * n_features * ("means" in frozen)
+        return of_means + self.n_covariance_parameters(n_components, n_features) * ("covariances" in frozen)
 
     def ellipses(self, params: GaussianParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         k, d = params.means.shape

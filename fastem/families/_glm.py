@@ -6,15 +6,28 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import exp, log
+from fastem.engine.statistics import zeros
 from fastem.families._gaussian import centred
 from fastem.families._regression import Bounds, RegressionFamily, centred_intercepts, centres
 from fastem.families._triangular import add_triangular, moment_positions, triangular_scratch, unpack
-from fastem.family import Maximized, Prepared
-from fastem.simd import add_totals, fill, fma, huge, lanes, load, maximum, minimum, splat, store, total, where_greater
-from fastem.statistics import zeros
-from fastem.tiles import n_points
+from fastem.families.family import Maximized, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.simd import (
+    add_totals,
+    fill,
+    fma,
+    huge,
+    lanes,
+    load,
+    maximum,
+    minimum,
+    splat,
+    store,
+    total,
+    where_greater,
+)
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import exp, log
 
 __all__ = ["GeneralisedRegression", "LogisticKernel", "PoissonRegressionKernel"]
 
@@ -260,7 +273,7 @@ class GeneralisedRegression(RegressionFamily):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> RegressionParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> RegressionParams:
         return RegressionParams(np.zeros((n_components, self._n_slopes(rows.shape[1]))), np.zeros(n_components))
 
     def maximize(
@@ -269,7 +282,7 @@ class GeneralisedRegression(RegressionFamily):
         counts: np.ndarray,
         about: RegressionParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         p = about.coefs.shape[1]
         second = unpack(stats.second, p)
@@ -277,7 +290,7 @@ class GeneralisedRegression(RegressionFamily):
         bounds = Bounds(*self.bounds)
         centre = bounds.centre[:p]
         reach = np.maximum(bounds.highs - bounds.centre, bounds.centre - bounds.lows)[:p]
-        free = np.array([self.fit_intercept and "intercepts" not in held, *[("coefs" not in held)] * p])
+        free = np.array([self.fit_intercept and "intercepts" not in frozen, *[("coefs" not in frozen)] * p])
         # without an intercept the columns count from 0, not from their centre
         shift = np.zeros(p) if free[0] else centre
         for k in np.flatnonzero(~dead):
@@ -293,7 +306,7 @@ class GeneralisedRegression(RegressionFamily):
             step *= np.log1p(r) / r
             coefs[k] += step[1:]
             intercepts[k] += step[0] - (step[1:] @ centre if free[0] else 0.0)
-        return Maximized(self.keep(RegressionParams(coefs, intercepts), about, dead, held))
+        return Maximized(self.keep(RegressionParams(coefs, intercepts), about, dead, frozen))
 
     def displace(self, params: RegressionParams, k: int, rng: np.random.RandomState) -> RegressionParams:
         intercepts = params.intercepts.copy()

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numba import njit
 
+from fastem.engine.statistics import zeros
 from fastem.families._gaussian import LOG_2PI, GaussianFamily, GaussianParams, centred, require_positive
-from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
-from fastem.statistics import zeros
-from fastem.tiles import is_complete, n_points
+from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
+from fastem.kernels.tiles import is_complete, n_points
 
 __all__ = [
     "IndependentGaussian", "IndependentStatistics", "add_incomplete", "add_independent",

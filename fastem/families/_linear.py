@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
-from fastem.simd import add_totals, fill, fma, huge, lanes, load, splat, store, where_greater
-from fastem.statistics import zeros
-from fastem.tiles import n_points
+from fastem.engine.statistics import zeros
+from fastem.families.family import Family, Maximized, Prepared
+from fastem.kernels.dispatch import IMPOSSIBLE, add_statistics, implements, log_density
+from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, splat, store, where_greater
+from fastem.kernels.tiles import n_points
 
 __all__ = [
     "LinearFamily", "LinearKernel", "LinearStatistics", "add_sums", "linear_log_density", "log_ratio",
@@ -284,13 +284,13 @@ class LinearFamily(Family[Any, LinearStatistics]):
         return Prepared(LinearKernel(*(np.ascontiguousarray(field, dtype) for field in fields)), offset)
 
     def maximize(
-        self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
+        self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, frozen: frozenset[str]
     ) -> Maximized:
         cells = np.maximum(counts[:, None] - stats.absent, 0)
         seen = cells > 1e-12 * counts.sum()
         new = self.estimate(np.where(seen, stats.first, 1.0), np.where(seen, cells, 1.0))
         kept = type(new)(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
-        return Maximized(self.keep(kept, about, dead, held))
+        return Maximized(self.keep(kept, about, dead, frozen))
 
     def expected(self, params: Any, counts: np.ndarray) -> LinearStatistics:
         means = self.means(params)

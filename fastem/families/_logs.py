@@ -2,9 +2,9 @@
 
 from numba import njit
 
-from fastem.elementary import log
-from fastem.simd import fill, huge, lanes, load, splat, store, where_greater
-from fastem.tiles import n_points
+from fastem.kernels.simd import fill, huge, lanes, load, splat, store, where_greater
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import log
 
 __all__ = ["take_logarithms"]
 

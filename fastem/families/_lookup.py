@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._side_by_side import n_padded, side_by_side, turn_back, turn_block
-from fastem.family import Prepared
-from fastem.memory import aligned_zeros
-from fastem.simd import (
+from fastem.families.family import Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.memory import aligned_zeros
+from fastem.kernels.simd import (
     BLOCK,
     add_wide,
     fill,
@@ -30,7 +30,7 @@ from fastem.simd import (
     store_places,
     where_greater,
 )
-from fastem.tiles import n_points
+from fastem.kernels.tiles import n_points
 
 __all__ = ["LookupStatistics", "Table", "in_blocks", "table_of"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastem.families._linear import LinearFamily, LinearStatistics
-from fastem.family import Maximized
+from fastem.families.family import Maximized
 
 __all__ = ["Paired", "PairedFamily"]
 
@@ -35,13 +35,13 @@ class PairedFamily(Paired, LinearFamily):
     """Base of families with one parameter (K, d) of rows (n, 2 d), whose log-density is linear in both."""
 
     def maximize(
-        self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]
+        self, stats: LinearStatistics, counts: np.ndarray, about: Any, dead: np.ndarray, frozen: frozenset[str]
     ) -> Maximized:
         sums, beside = self.halves(stats.first)
         seen = beside > 0
         new = self.estimate(np.where(seen, sums, 1.0), np.where(seen, beside, 1.0))
         kept = type(new)(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
-        return Maximized(self.keep(kept, about, dead, held))
+        return Maximized(self.keep(kept, about, dead, frozen))
 
     def expected(self, params: Any, counts: np.ndarray) -> LinearStatistics:
         means = self.means(params)

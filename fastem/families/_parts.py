@@ -7,8 +7,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from sklearn.base import clone
 
-from fastem.erased import describe, erase, table
-from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.families.family import Facts, Family, Maximized, Prepared
+from fastem.kernels.erased import describe, erase, table
 
 __all__ = [
     "Part", "PartedFamily", "PartedParams", "PartedStatistics", "PartedSums", "check_own_part", "ends_of_whole_tiles",
@@ -171,11 +171,11 @@ class PartedFamily(Family[PartedParams, PartedStatistics]):
         counts: np.ndarray,
         about: PartedParams,
         dtype: np.dtype[Any],
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> PartedParams | None:
         found = self._map(
             lambda part, sums, mine: part.family.recentre(
-                sums, counts[part.components], mine, dtype, self._held_in(part, held)
+                sums, counts[part.components], mine, dtype, self._held_in(part, frozen)
             ),
             stats.parts,
             about.parts,
@@ -201,9 +201,9 @@ class PartedFamily(Family[PartedParams, PartedStatistics]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> PartedParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> PartedParams:
         return PartedParams(
-            self._map(lambda part: part.family.about(rows[:, part.columns], part.n_components(n_components)))
+            self._map(lambda part: part.family.alike(rows[:, part.columns], part.n_components(n_components)))
         )
 
     def maximize(
@@ -212,11 +212,11 @@ class PartedFamily(Family[PartedParams, PartedStatistics]):
         counts: np.ndarray,
         about: PartedParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         results = self._map(
             lambda part, sums, mine: part.family.maximize(
-                sums, counts[part.components], mine, dead[part.components], self._held_in(part, held)
+                sums, counts[part.components], mine, dead[part.components], self._held_in(part, frozen)
             ),
             stats.parts,
             about.parts,
@@ -226,10 +226,10 @@ class PartedFamily(Family[PartedParams, PartedStatistics]):
     def log_prior(self, params: PartedParams) -> float:
         return float(sum(self._map(lambda part, mine: part.family.log_prior(mine), params.parts)))
 
-    def hold(self, params: PartedParams, old: PartedParams, held: frozenset[str]) -> PartedParams:
+    def hold(self, params: PartedParams, old: PartedParams, frozen: frozenset[str]) -> PartedParams:
         return PartedParams(
             self._map(
-                lambda part, new, of: part.family.hold(new, of, self._held_in(part, held)), params.parts, old.parts
+                lambda part, new, of: part.family.hold(new, of, self._held_in(part, frozen)), params.parts, old.parts
             )
         )
 
@@ -254,27 +254,27 @@ class PartedFamily(Family[PartedParams, PartedStatistics]):
             params.parts,
         )
 
-    def held_names(self) -> dict[str, str]:
+    def freezable(self) -> dict[str, str]:
         each = zip(self._names(), self._families(), strict=True)
-        every = {f"{name}.{own}": self.attribute for name, family in each for own in family.held_names()}
+        every = {f"{name}.{own}": self.attribute for name, family in each for own in family.freezable()}
         return {self.attribute: self.attribute} | every
 
     @abstractmethod
     def _names(self) -> list[str]:
         """Names of the parts."""
 
-    def _held_in(self, part: Part, held: frozenset[str]) -> frozenset[str]:
-        """Names that are held in a part, of names such as ``income.log_means``."""
-        own = part.family.held_names()
-        if self.attribute in held:
+    def _held_in(self, part: Part, frozen: frozenset[str]) -> frozenset[str]:
+        """Names that are frozen in a part, of names such as ``income.log_means``."""
+        own = part.family.freezable()
+        if self.attribute in frozen:
             return frozenset(own)
-        return frozenset(one for one in own if f"{part.name}.{one}" in held)
+        return frozenset(one for one in own if f"{part.name}.{one}" in frozen)
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
         return sum(
             self._map(
-                lambda part: part.family.n_held(
-                    self._held_in(part, held), part.n_components(n_components), len(part.columns)
+                lambda part: part.family.n_frozen(
+                    self._held_in(part, frozen), part.n_components(n_components), len(part.columns)
                 )
             )
         )

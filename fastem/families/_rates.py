@@ -26,7 +26,7 @@ class RateFamily(LinearFamily):
     def start_features(self, rows: np.ndarray) -> np.ndarray:
         return np.sqrt(rows)
 
-    def about(self, rows: np.ndarray, n_components: int) -> Any:
+    def alike(self, rows: np.ndarray, n_components: int) -> Any:
         return self.parameters(np.ones((n_components, rows.shape[1])))
 
     def log_prior(self, params: Any) -> float:

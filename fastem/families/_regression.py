@@ -7,7 +7,7 @@ import numpy as np
 from fastem.families._domain import check_values
 from fastem.families._gaussian import column_moments, in_two_parts
 from fastem.families._settings import check_array, check_flag
-from fastem.family import Facts, Family
+from fastem.families.family import Facts, Family
 
 __all__ = ["Bounds", "RegressionFamily", "centred_intercepts", "centres"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from fastem.memory import aligned_zeros
-from fastem.simd import BLOCK, fill, lanes, load, load_block, store, transpose
+from fastem.kernels.memory import aligned_zeros
+from fastem.kernels.simd import BLOCK, fill, lanes, load, load_block, store, transpose
 
 __all__ = ["centred_block", "n_padded", "side_by_side", "turn_back", "turn_block"]
 

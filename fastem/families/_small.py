@@ -7,8 +7,8 @@ factors and moments.
 from numba import njit
 
 from fastem.families._gaussian import centred
-from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
-from fastem.tiles import n_points
+from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
+from fastem.kernels.tiles import n_points
 
 __all__ = ["add_small", "small_log_density"]
 

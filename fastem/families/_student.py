@@ -7,15 +7,15 @@ import numpy as np
 from numba import njit
 from scipy.special import polygamma
 
-from fastem.elementary import log
+from fastem.engine.statistics import add_lanes, zeros
 from fastem.families._correlated import conditional_law, patterns
 from fastem.families._floor import floor_of
 from fastem.families._gaussian import GaussianFamily, GaussianParams
 from fastem.families._settings import check_flag
 from fastem.families._special import log_minus_psi, log_rising
-from fastem.family import Facts, Family, Maximized, Prepared
-from fastem.simd import fill, fma, lanes, load, splat, store, total
-from fastem.statistics import add_lanes, zeros
+from fastem.families.family import Facts, Family, Maximized, Prepared
+from fastem.kernels.simd import fill, fma, lanes, load, splat, store, total
+from fastem.kernels.vector_math import log
 
 __all__ = [
     "StudentFamily", "StudentParams", "StudentStatistics", "densities", "divide_scratch", "grow",
@@ -271,9 +271,9 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         counts: np.ndarray,
         about: StudentParams,
         dtype: np.dtype[Any],
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> StudentParams | None:
-        centre = self._gaussians.recentre(stats, stats.scales, self._as_gaussians(about), dtype, held)
+        centre = self._gaussians.recentre(stats, stats.scales, self._as_gaussians(about), dtype, frozen)
         return None if centre is None else about._replace(means=centre.means)
 
     def move(self, stats: StudentStatistics, counts: np.ndarray, about: StudentParams, to: StudentParams) -> Any:
@@ -289,9 +289,9 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> StudentParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> StudentParams:
         """Gaussians, so that a first M-step weighs all points alike."""
-        gaussians = self._gaussians.about(rows, n_components)
+        gaussians = self._gaussians.alike(rows, n_components)
         return StudentParams(gaussians.means, gaussians.covariances, np.full(n_components, np.inf))
 
     def maximize(
@@ -300,21 +300,21 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         counts: np.ndarray,
         about: StudentParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         names = {"means": "means", "scales": "covariances"}
-        of_gaussians = frozenset(names[name] for name in held & names.keys())
+        of_gaussians = frozenset(names[name] for name in frozen & names.keys())
         gaussians, before = self._gaussians, self._as_gaussians(about)
         means, scales = gaussians.update(stats, stats.scales, before, dead, of_gaussians)
         alphas = np.where(dead, 1.0, stats.scales / np.where(counts > 0, counts, 1.0))
-        if "scales" in held:
+        if "scales" in frozen:
             held_back, scales = np.ones(len(counts), bool), about.scales
         else:
             expanded = self._rescale(scales, stats, counts, dead)
             scales, held_back = self._bound(expanded, means, alphas)
         # what held_back scales cannot take up of the expansion, the degrees of freedom must not either
         dofs = self._solve_dofs(stats, counts, np.where(held_back, 1.0, alphas), about.dofs)
-        new = self.keep(StudentParams(means, scales, dofs), about, dead, held)
+        new = self.keep(StudentParams(means, scales, dofs), about, dead, frozen)
         return Maximized(new, gaussians._slack(self._as_gaussians(new), before, counts))
 
     def _bound(self, scales: np.ndarray, means: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -391,12 +391,12 @@ class StudentFamily(Family[StudentParams, StudentStatistics]):
         of_dofs = 0 if self.dofs is not None else 1 if self.shared_dofs else n_components
         return self._gaussians.n_parameters(n_components, n_features) + of_dofs
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
         names = {"means": "means", "scales": "covariances"}
-        of_gaussians = frozenset(names[name] for name in held & names.keys())
+        of_gaussians = frozenset(names[name] for name in frozen & names.keys())
         gaussians = self._gaussians
         of_dofs = self.n_parameters(n_components, n_features) - gaussians.n_parameters(n_components, n_features)
-        return gaussians.n_held(of_gaussians, n_components, n_features) + of_dofs * ("dofs" in held)
+        return gaussians.n_frozen(of_gaussians, n_components, n_features) + of_dofs * ("dofs" in frozen)
 
     def parameter_shapes(self, n_components: int, n_features: int) -> tuple[tuple[int, ...], ...]:
         return (*self._gaussians.parameter_shapes(n_components, n_features)[:2], (n_components,))

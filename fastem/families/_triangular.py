@@ -12,8 +12,8 @@ from scipy.linalg import lapack
 
 from fastem.families._gaussian import centred, raise_singular
 from fastem.families._small import add_small, small_log_density
-from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
-from fastem.tiles import n_points
+from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
+from fastem.kernels.tiles import n_points
 
 __all__ = [
     "PAD",

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
-from fastem.elementary import exp, log_gap
-from fastem.simd import fill, fma, lanes, load, total, where_greater
+from fastem.kernels.simd import fill, fma, lanes, load, total, where_greater
+from fastem.kernels.vector_math import exp, log_gap
 
 __all__ = [
     "exponential_moments", "gamma_moments", "log_less", "log_of_ratio", "normal_log_probability", "normal_moments",

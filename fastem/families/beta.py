@@ -78,14 +78,14 @@ class Beta(ExpandedFamily):
             np.log(betas / total) - log_minus_psi(betas) + excess,
         )
 
-    def about(self, rows: np.ndarray, n_components: int) -> BetaParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> BetaParams:
         ones = np.ones((n_components, rows.shape[1]))
         return BetaParams(ones, ones)
 
-    def estimate(self, one: np.ndarray, two: np.ndarray, about: BetaParams, held: frozenset[str]) -> BetaParams:
+    def estimate(self, one: np.ndarray, two: np.ndarray, about: BetaParams, frozen: frozenset[str]) -> BetaParams:
         """Newton steps on the concave log-likelihood, halved while they lead down."""
         a, b = about.alphas.copy(), about.betas.copy()
-        free_a, free_b = float("alphas" not in held), float("betas" not in held)
+        free_a, free_b = float("alphas" not in frozen), float("betas" not in frozen)
         value = _value(a, b, one, two)
         for _ in range(100):
             expected = self.expectations(BetaParams(a, b))
@@ -110,11 +110,11 @@ class Beta(ExpandedFamily):
                 break
             if np.all(a + b >= self.largest):
                 break
-        return self._bounded(BetaParams(a, b), about, held)
+        return self._bounded(BetaParams(a, b), about, frozen)
 
-    def _bounded(self, params: BetaParams, about: BetaParams, held: frozenset[str]) -> BetaParams:
-        """Concentrations whose sum is not too large, about the same mean; nothing held is changed."""
-        if held & {"alphas", "betas"}:
+    def _bounded(self, params: BetaParams, about: BetaParams, frozen: frozenset[str]) -> BetaParams:
+        """Concentrations whose sum is not too large, about the same mean; nothing frozen is changed."""
+        if frozen & {"alphas", "betas"}:
             return params
         factors = np.minimum(1.0, self.largest / (params.alphas + params.betas))
         return BetaParams(params.alphas * factors, params.betas * factors)

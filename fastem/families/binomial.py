@@ -12,7 +12,7 @@ from fastem.families._linear import LinearFamily, log_ratio
 from fastem.families._paired import PairedFamily
 from fastem.families._settings import check_array, check_column_values
 from fastem.families._special import deviance
-from fastem.family import Family
+from fastem.families.family import Family
 
 __all__ = ["Bernoulli", "Binomial", "BinomialOfTrials"]
 
@@ -49,7 +49,7 @@ class _Successes(LinearFamily):
         always = (params.probabilities == 1).astype(np.float64)
         return (never - always, self._n_trials() * always) if never.any() or always.any() else None
 
-    def about(self, rows: np.ndarray, n_components: int) -> ProbabilityParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> ProbabilityParams:
         return ProbabilityParams(np.full((n_components, rows.shape[1]), 0.5))
 
     def estimate(self, sums: np.ndarray, cells: np.ndarray) -> ProbabilityParams:
@@ -245,7 +245,7 @@ class BinomialOfTrials(PairedFamily, _Successes):
         successes, trials = self.halves(rows)
         return np.asarray((successes + 0.5) / (trials + 1))
 
-    def about(self, rows: np.ndarray, n_components: int) -> ProbabilityParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> ProbabilityParams:
         return ProbabilityParams(np.full((n_components, rows.shape[1] // 2), 0.5))
 
     def natural(self, params: ProbabilityParams) -> tuple[np.ndarray, np.ndarray]:

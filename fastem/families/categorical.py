@@ -10,7 +10,7 @@ from fastem.families._domain import check_concentration, check_values
 from fastem.families._linear import log_table
 from fastem.families._lookup import LookupStatistics, Table, table_of
 from fastem.families._settings import check_whole
-from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.families.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["Categorical"]
 
@@ -143,7 +143,7 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> CategoricalParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> CategoricalParams:
         even = np.concatenate([np.full(n, 1 / n) for n in self._levels()])
         return CategoricalParams(np.tile(even, (n_components, 1)))
 
@@ -153,7 +153,7 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         counts: np.ndarray,
         about: CategoricalParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         sums = self._table().histograms(stats, len(counts)).T
         expected = sums + (self.prior - 1)
@@ -161,7 +161,7 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
         for of_column, old in zip(self._split(expected), self._split(about.probabilities), strict=True):
             totals = of_column.sum(axis=1, keepdims=True)
             columns.append(np.divide(of_column, totals, out=old.copy(), where=totals > 1e-12 * counts.sum()))
-        return Maximized(self.keep(CategoricalParams(np.hstack(columns)), about, dead, held))
+        return Maximized(self.keep(CategoricalParams(np.hstack(columns)), about, dead, frozen))
 
     def log_prior(self, params: CategoricalParams) -> float:
         return float(np.sum(xlogy(self.prior - 1, params.probabilities)))
@@ -179,8 +179,8 @@ class Categorical(Family[CategoricalParams, LookupStatistics]):
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * sum(n - 1 for n in self._levels())
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
-        return self.n_parameters(n_components, n_features) * ("probabilities" in held)
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
+        return self.n_parameters(n_components, n_features) * ("probabilities" in frozen)
 
     def check_settings(self) -> None:
         check_concentration(self.prior)

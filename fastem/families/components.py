@@ -5,8 +5,6 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.erased import call_add_statistics, call_log_density
 from fastem.families._factors import (
     FactorKernel,
     factor_kernel,
@@ -18,9 +16,11 @@ from fastem.families._factors import (
 from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, ends_of_whole_tiles, kernels_of
 from fastem.families._settings import check_whole
 from fastem.families.constant import Constant
-from fastem.family import IMPOSSIBLE, Facts, Family, Prepared
-from fastem.simd import lanes, load, splat, store
-from fastem.tiles import n_points, tile_rows
+from fastem.families.family import Facts, Family, Prepared
+from fastem.kernels.dispatch import IMPOSSIBLE, add_statistics, implements, log_density
+from fastem.kernels.erased import call_add_statistics, call_log_density
+from fastem.kernels.simd import lanes, load, splat, store
+from fastem.kernels.tiles import n_points, tile_rows
 
 __all__ = ["Components"]
 
@@ -93,7 +93,7 @@ class Components(PartedFamily):
     -----
     As an attribute of a fit, `components_` has the parameters of each component, with a leading axis of
     length 1: ``components_[0]["rates"][0]``. To hold some, give all to start from,
-    ``params_init={"components": fit.components_}``, and the names of those that are held,
+    ``params_init={"components": fit.components_}``, and the names of those that are frozen,
     ``frozen={"0.rates"}``.
 
     Probabilities of whole numbers and densities cannot be compared, so families of both kinds are

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
-from fastem.statistics import zeros
-from fastem.tiles import n_points
+from fastem.engine.statistics import zeros
+from fastem.families.family import Family, Maximized, Prepared
+from fastem.kernels.dispatch import IMPOSSIBLE, add_statistics, implements, log_density
+from fastem.kernels.tiles import n_points
 
 __all__ = ["Constant"]
 
@@ -155,7 +155,7 @@ class Constant(Family[ConstantParams, ConstantStatistics]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> ConstantParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> ConstantParams:
         return ConstantParams(np.tile(self._values(rows.shape[1]), (n_components, 1)))
 
     def maximize(
@@ -164,7 +164,7 @@ class Constant(Family[ConstantParams, ConstantStatistics]):
         counts: np.ndarray,
         about: ConstantParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         return Maximized(about)
 
@@ -177,7 +177,7 @@ class Constant(Family[ConstantParams, ConstantStatistics]):
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return 0
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
         return 0
 
     # --- rows ---------------------------------------------------------------------------------

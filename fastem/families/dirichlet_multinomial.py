@@ -9,7 +9,7 @@ from fastem.families._domain import LARGEST_COUNT, check_counts
 from fastem.families._lookup import LookupStatistics, Table, table_of
 from fastem.families._settings import check_whole
 from fastem.families._special import stirling
-from fastem.family import Facts, Family, Maximized, Prepared
+from fastem.families.family import Facts, Family, Maximized, Prepared
 
 __all__ = ["DirichletMultinomial"]
 
@@ -147,7 +147,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> DirichletMultinomialParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> DirichletMultinomialParams:
         return DirichletMultinomialParams(np.ones((n_components, rows.shape[1])))
 
     def maximize(
@@ -156,7 +156,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
         counts: np.ndarray,
         about: DirichletMultinomialParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         k, d = about.concentrations.shape
         counted = self._counts()
@@ -165,7 +165,7 @@ class DirichletMultinomial(Family[DirichletMultinomialParams, LookupStatistics])
             old if is_dead else _fit_concentrations(of_k, counted, old)
             for of_k, old, is_dead in zip(histograms, about.concentrations, dead, strict=True)
         ]
-        return Maximized(self.keep(DirichletMultinomialParams(np.array(alphas)), about, dead, held))
+        return Maximized(self.keep(DirichletMultinomialParams(np.array(alphas)), about, dead, frozen))
 
     def displace(
         self, params: DirichletMultinomialParams, k: int, rng: np.random.RandomState

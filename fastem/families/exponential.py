@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, parts_of
 from fastem.families._domain import check_values, positive_prior
 from fastem.families._linear import log_ratio
 from fastem.families._rates import RateFamily
 from fastem.families._truncated import position_within
-from fastem.family import Family
+from fastem.families.family import Family
+from fastem.kernels.dispatch import add_statistics, implements, log_density
 
 __all__ = ["CensoredExponential", "Exponential"]
 
@@ -123,7 +123,7 @@ class CensoredExponential(CensoredFamily, Exponential):
     def cell_parameters(self, params: ExponentialParams, about: ExponentialParams) -> tuple[np.ndarray, ...]:
         return (params.rates,)
 
-    def about(self, rows: np.ndarray, n_components: int) -> ExponentialParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> ExponentialParams:
         points = self.points(rows)
         sums, cells = np.nansum(points, axis=0, dtype=np.float64), (~np.isnan(points)).sum(axis=0)
         rates = np.where(sums > 0, cells / np.where(sums > 0, sums, 1.0), 1.0)

@@ -11,8 +11,9 @@ from fastem.families._exposed_counts import ExposedStatistics, ExposureTable, ex
 from fastem.families._exposed_steps import ExposedSums, ascend
 from fastem.families._paired import Paired
 from fastem.families._settings import check_array
+from fastem.families.family import Family, Maximized, Prepared
 from fastem.families.negative_binomial import SIZES, NegativeBinomial, NegativeBinomialParams, log_modes
-from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
+from fastem.kernels.dispatch import IMPOSSIBLE
 
 __all__ = ["ExposedNegativeBinomial"]
 
@@ -141,8 +142,8 @@ class ExposedNegativeBinomial(Paired, NegativeBinomial):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> NegativeBinomialParams:
-        return super().about(rows[:, : self.n_counted(rows.shape[1])], n_components)
+    def alike(self, rows: np.ndarray, n_components: int) -> NegativeBinomialParams:
+        return super().alike(rows[:, : self.n_counted(rows.shape[1])], n_components)
 
     def maximize(
         self,
@@ -150,7 +151,7 @@ class ExposedNegativeBinomial(Paired, NegativeBinomial):
         counts: np.ndarray,
         about: NegativeBinomialParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         k, d = about.means.shape
         histograms = self._table(d).histograms(stats.counts, k).T.reshape(k * d, -1)
@@ -161,24 +162,24 @@ class ExposedNegativeBinomial(Paired, NegativeBinomial):
         means, sizes = (field.ravel().copy() for field in about)
         seen = cells.sum(axis=1) > 1e-12 * counts.sum()
         some = seen & (events.sum(axis=1) > 0)
-        if "means" in held:
+        if "means" in frozen:
             some &= means > 0
         else:
             means[seen & ~some] = 0.0
         rows = np.flatnonzero(some)
         mine, begun = sums.take(rows), (means[rows], sizes[rows])
-        means[rows], sizes[rows] = ascend(mine, *begun, _limits(mine, means[rows], held), held)
+        means[rows], sizes[rows] = ascend(mine, *begun, _limits(mine, means[rows], frozen), frozen)
         new = NegativeBinomialParams(means.reshape(k, d), sizes.reshape(k, d))
-        return Maximized(self.keep(new, about, dead, held))
+        return Maximized(self.keep(new, about, dead, frozen))
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features
 
 
-def _limits(sums: ExposedSums, means: np.ndarray, held: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
+def _limits(sums: ExposedSums, means: np.ndarray, frozen: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest sizes that the likelihood tells apart."""
     by_exposure = sums.cells @ sums.exposures
-    begun = means if "means" in held else sums.events.sum(axis=1) / by_exposure
+    begun = means if "means" in frozen else sums.events.sum(axis=1) / by_exposure
     # what a row counts, where larger exposures count more
     typical = begun * (sums.cells @ sums.exposures**2) / by_exposure
     return np.full(len(means), SIZES[0]), SIZES[1] * np.maximum(typical, 1.0)

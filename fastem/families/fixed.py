@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.family import Family, Maximized, Prepared
-from fastem.tiles import n_points
+from fastem.families.family import Family, Maximized, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.tiles import n_points
 
 __all__ = ["Fixed"]
 
@@ -62,11 +62,11 @@ class Fixed(Family[FixedParams, FixedStatistics]):
     ) -> Prepared:
         return Prepared(FixedKernel(np.maximum(log_weights, _LEAST).astype(dtype)), 0.0)
 
-    def about(self, rows: np.ndarray, n_components: int) -> FixedParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> FixedParams:
         return FixedParams(np.arange(n_components, dtype=np.float64))
 
     def maximize(
-        self, stats: FixedStatistics, counts: np.ndarray, about: FixedParams, dead: np.ndarray, held: frozenset[str]
+        self, stats: FixedStatistics, counts: np.ndarray, about: FixedParams, dead: np.ndarray, frozen: frozenset[str]
     ) -> Maximized:
         return Maximized(about)
 

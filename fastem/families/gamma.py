@@ -6,14 +6,14 @@ import numpy as np
 from numba import njit
 from scipy.special import polygamma, psi
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, parts_of
 from fastem.families._domain import check_values, upper_values
 from fastem.families._expanded import ExpandedFamily, PositiveKernel, newton
 from fastem.families._settings import check_column_values
 from fastem.families._special import gap, log_minus_psi, stirling
 from fastem.families._truncated import gamma_moments
-from fastem.family import Facts, Family
+from fastem.families.family import Facts, Family
+from fastem.kernels.dispatch import add_statistics, implements, log_density
 
 __all__ = ["CensoredGamma", "Gamma"]
 
@@ -167,18 +167,18 @@ class Gamma(ExpandedFamily):
         relative = self._relative(params)
         return relative - 1, gap(relative - 1) + log_minus_psi(params.shapes)
 
-    def about(self, rows: np.ndarray, n_components: int) -> GammaParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> GammaParams:
         scales = np.tile(self._units(rows.shape[1]), (n_components, 1))
         return GammaParams(np.ones_like(scales), scales)
 
-    def estimate(self, one: np.ndarray, two: np.ndarray, about: GammaParams, held: frozenset[str]) -> GammaParams:
+    def estimate(self, one: np.ndarray, two: np.ndarray, about: GammaParams, frozen: frozenset[str]) -> GammaParams:
         """Maximum likelihood (Minka 2002, Estimating a gamma distribution)."""
         units = self._units(one.shape[1])
         shapes, scales = about
-        if "shapes" not in held and "scales" in held:
+        if "shapes" not in frozen and "scales" in frozen:
             target = one - two - np.log(scales / units)
             shapes = newton(shapes, lambda a: a - (psi(a) - target) / polygamma(1, a))
-        elif "shapes" not in held:
+        elif "shapes" not in frozen:
             largest = self._largest_shapes(1 + one)
             # log of the mean less the mean log
             distance = np.maximum(two - gap(one), 0.5 / largest)
@@ -186,7 +186,7 @@ class Gamma(ExpandedFamily):
             # the step is Newton's for 1 / shape, in which the likelihood is nearly quadratic
             shapes = newton(start, lambda a: 1 / (1 / a + (log_minus_psi(a) - distance) / (a**2 * _slope(a))))
             shapes = np.minimum(shapes, largest)
-        return GammaParams(shapes, scales if "scales" in held else units * (1 + one) / shapes)
+        return GammaParams(shapes, scales if "scales" in frozen else units * (1 + one) / shapes)
 
     def sample(self, params: GammaParams, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
         return rng.gamma(params.shapes[k], params.scales[k], size=(n, params.shapes.shape[1]))

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._gaussian import Moments
 from fastem.families._independent import (
     IndependentGaussian,
@@ -13,6 +12,7 @@ from fastem.families._independent import (
     incomplete_log_density,
     independent_log_density,
 )
+from fastem.kernels.dispatch import add_statistics, implements, log_density
 
 __all__ = ["GaussianSpherical"]
 

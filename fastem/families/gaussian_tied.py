@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._conditional import add_conditional, conditional_log_density
 from fastem.families._correlated import CorrelatedGaussian
 from fastem.families._floor import bounded_matrices, narrow_columns
@@ -18,6 +17,7 @@ from fastem.families._triangular import (
     triangular_log_density,
     unpack,
 )
+from fastem.kernels.dispatch import add_statistics, implements, log_density
 
 __all__ = ["GaussianTied"]
 

@@ -5,14 +5,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
+from fastem.engine.contract import DegenerateError
+from fastem.engine.statistics import zeros
 from fastem.families._gaussian import LOG_2PI, centred, in_two_parts
 from fastem.families._regression import Bounds, RegressionFamily
 from fastem.families._triangular import add_triangular, moment_positions, triangular_scratch, unpack
-from fastem.family import DegenerateError, Maximized, Prepared
-from fastem.simd import fill, fma, huge, lanes, load, minimum, splat, store, total, where_greater
-from fastem.statistics import zeros
-from fastem.tiles import is_complete, n_points
+from fastem.families.family import Maximized, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.simd import fill, fma, huge, lanes, load, minimum, splat, store, total, where_greater
+from fastem.kernels.tiles import is_complete, n_points
 
 __all__ = ["LinearRegression"]
 
@@ -211,7 +212,7 @@ class LinearRegression(RegressionFamily):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> LinearRegressionParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> LinearRegressionParams:
         zero = np.zeros((n_components, rows.shape[1] - 1))
         height = 0.0 if self.bounds is None else Bounds(*self.bounds).centre[-1]
         return LinearRegressionParams(zero, np.full(n_components, height), np.ones(n_components))
@@ -239,7 +240,7 @@ class LinearRegression(RegressionFamily):
         counts: np.ndarray,
         about: LinearRegressionParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         d = stats.first.shape[1]
         cells = np.maximum(counts - stats.absent, 0)
@@ -251,7 +252,7 @@ class LinearRegression(RegressionFamily):
             if unseen[k]:
                 rows.append(old)
                 continue
-            rows.append(self._solve(cells[k], stats.first[k], moments[k], lines[k], old, held))
+            rows.append(self._solve(cells[k], stats.first[k], moments[k], lines[k], old, frozen))
             mean = stats.first[k, -1] / cells[k]
             spread = max(moments[k, -1, -1] / cells[k] - mean**2, 0.0)
             least[k] = self._least(spread, mean + lines[k, -1])
@@ -259,7 +260,7 @@ class LinearRegression(RegressionFamily):
         found = params.variances + np.where(unseen, 0.0, self.reg_variance)
         variances = np.maximum(found, least)
         self._require_errors(variances)
-        new = self.keep(params._replace(variances=variances), about, dead, held)
+        new = self.keep(params._replace(variances=variances), about, dead, frozen)
         return Maximized(new, self._slack(found, new.variances, about.variances, np.where(unseen, 0.0, cells)))
 
     def _slack(self, found: np.ndarray, new: np.ndarray, old: np.ndarray, cells: np.ndarray) -> float:
@@ -291,20 +292,20 @@ class LinearRegression(RegressionFamily):
         second: np.ndarray,
         centre: np.ndarray,
         old: LinearRegressionParams,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> LinearRegressionParams:
         """Weighted least squares from moments about the centre."""
         mean = first / weight
-        if self.fit_intercept and "intercepts" not in held:
+        if self.fit_intercept and "intercepts" not in frozen:
             covariance = second / weight - np.outer(mean, mean)
         else:
             origin = np.append(np.zeros(len(centre) - 1), old.intercepts)
             shift = mean + centre - origin
             covariance = second / weight - np.outer(mean, mean) + np.outer(shift, shift)
-        coefs = old.coefs if "coefs" in held else _least_squares(covariance[:-1, :-1], covariance[:-1, -1])
+        coefs = old.coefs if "coefs" in frozen else _least_squares(covariance[:-1, :-1], covariance[:-1, -1])
         residual = covariance[-1, -1] - 2 * coefs @ covariance[:-1, -1] + coefs @ covariance[:-1, :-1] @ coefs
         intercept = old.intercepts
-        if self.fit_intercept and "intercepts" not in held:
+        if self.fit_intercept and "intercepts" not in frozen:
             intercept = (mean + centre)[-1] - coefs @ (mean + centre)[:-1]
         return LinearRegressionParams(coefs, intercept, np.maximum(residual, 0.0))
 

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import log
 from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, log_in_unit, parts_of
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of
@@ -16,10 +14,12 @@ from fastem.families._independent import IndependentStatistics, add_incomplete, 
 from fastem.families._logs import take_logarithms
 from fastem.families._settings import check_column_values
 from fastem.families._truncated import log_of_ratio, normal_log_probability, normal_moments
+from fastem.families.family import Facts, Family, Maximized, Prepared
 from fastem.families.gaussian_diag import GaussianDiag
-from fastem.family import Facts, Family, Maximized, Prepared
-from fastem.simd import fill, huge, lanes, load, splat, store, where_greater
-from fastem.tiles import n_points
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.simd import fill, huge, lanes, load, splat, store, where_greater
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import log
 
 __all__ = ["CensoredLogNormal", "LogNormal"]
 
@@ -231,9 +231,9 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         counts: np.ndarray,
         about: LogNormalParams,
         dtype: np.dtype[Any],
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> LogNormalParams | None:
-        centre = self._gaussians.recentre(stats, counts, self._as_gaussians(about), dtype, _of_gaussians(held))
+        centre = self._gaussians.recentre(stats, counts, self._as_gaussians(about), dtype, _of_gaussians(frozen))
         return None if centre is None else about._replace(log_means=centre.means)
 
     def move(
@@ -241,10 +241,10 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
     ) -> Any:
         return self._gaussians.move(stats, counts, self._as_gaussians(about), self._as_gaussians(to))
 
-    def about(self, rows: np.ndarray, n_components: int) -> LogNormalParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> LogNormalParams:
         with np.errstate(divide="ignore"):
             logs = np.nan_to_num(np.log(rows / self._units(rows.shape[1])), neginf=0.0)
-        gaussians = self._gaussians.about(logs, n_components)
+        gaussians = self._gaussians.alike(logs, n_components)
         return LogNormalParams(gaussians.means, np.sqrt(gaussians.covariances))
 
     def maximize(
@@ -253,9 +253,9 @@ class LogNormal(Family[LogNormalParams, IndependentStatistics]):
         counts: np.ndarray,
         about: LogNormalParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
-        result = self._gaussians.maximize(stats, counts, self._as_gaussians(about), dead, _of_gaussians(held))
+        result = self._gaussians.maximize(stats, counts, self._as_gaussians(about), dead, _of_gaussians(frozen))
         return Maximized(LogNormalParams(result.params.means, np.sqrt(result.params.covariances)), result.slack)
 
     def expected(self, params: LogNormalParams, counts: np.ndarray) -> Any:
@@ -310,7 +310,7 @@ class CensoredLogNormal(CensoredFamily, LogNormal):
         return params.log_means, 1 / params.log_sds, about.log_means, inverse_units
 
 
-def _of_gaussians(held: frozenset[str]) -> frozenset[str]:
-    """Names that are held, as Gaussians call them."""
+def _of_gaussians(frozen: frozenset[str]) -> frozenset[str]:
+    """Names that are frozen, as Gaussians call them."""
     names = {"log_means": "means", "log_sds": "covariances"}
-    return frozenset(names[name] for name in held & names.keys())
+    return frozenset(names[name] for name in frozen & names.keys())

@@ -10,7 +10,7 @@ from fastem.families._factors import Factor, Sum, Term
 from fastem.families._linear import LinearFamily, LinearStatistics, log_ratio
 from fastem.families._settings import check_column_values, check_whole
 from fastem.families._special import deviance
-from fastem.family import Facts, Maximized
+from fastem.families.family import Facts, Maximized
 
 __all__ = ["Multinomial"]
 
@@ -101,7 +101,7 @@ class Multinomial(LinearFamily):
         never = (params.probabilities == 0).astype(np.float64)
         return (never, np.zeros_like(never)) if never.any() else None
 
-    def about(self, rows: np.ndarray, n_components: int) -> MultinomialParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> MultinomialParams:
         return MultinomialParams(np.full((n_components, rows.shape[1]), 1 / rows.shape[1]))
 
     def estimate(self, sums: np.ndarray, cells: np.ndarray) -> MultinomialParams:
@@ -116,9 +116,9 @@ class Multinomial(LinearFamily):
         counts: np.ndarray,
         about: MultinomialParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
-        return Maximized(self.keep(self.estimate(stats.first, stats.absent), about, dead, held))
+        return Maximized(self.keep(self.estimate(stats.first, stats.absent), about, dead, frozen))
 
     def log_prior(self, params: MultinomialParams) -> float:
         return float(np.sum(xlogy(self.prior - 1, params.probabilities)))
@@ -129,8 +129,8 @@ class Multinomial(LinearFamily):
         p[k] /= p[k].sum()
         return MultinomialParams(p)
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
-        return self.n_parameters(n_components, n_features) * ("probabilities" in held)
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
+        return self.n_parameters(n_components, n_features) * ("probabilities" in frozen)
 
     def check_settings(self) -> None:
         check_concentration(self.prior)

@@ -9,7 +9,8 @@ from fastem.families._domain import LARGEST_COUNT, check_counts
 from fastem.families._lookup import LookupStatistics, Table, table_of
 from fastem.families._settings import check_whole
 from fastem.families._special import deviance, stirling
-from fastem.family import IMPOSSIBLE, Family, Maximized, Prepared
+from fastem.families.family import Family, Maximized, Prepared
+from fastem.kernels.dispatch import IMPOSSIBLE
 
 __all__ = ["SIZES", "NegativeBinomial", "NegativeBinomialParams", "log_modes"]
 
@@ -125,7 +126,7 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> NegativeBinomialParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> NegativeBinomialParams:
         ones = np.ones((n_components, rows.shape[1]))
         return NegativeBinomialParams(ones, ones)
 
@@ -135,7 +136,7 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         counts: np.ndarray,
         about: NegativeBinomialParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         k, d = about.means.shape
         values = self._counts().values
@@ -143,11 +144,11 @@ class NegativeBinomial(Family[NegativeBinomialParams, LookupStatistics]):
         cells = histograms.sum(axis=2)
         seen = cells > 1e-12 * counts.sum()
         sums = histograms @ values
-        means = about.means if "means" in held else np.where(seen, sums / np.where(seen, cells, 1), about.means)
-        if "sizes" in held:
-            return Maximized(self.keep(about._replace(means=means), about, dead, held))
+        means = about.means if "means" in frozen else np.where(seen, sums / np.where(seen, cells, 1), about.means)
+        if "sizes" in frozen:
+            return Maximized(self.keep(about._replace(means=means), about, dead, frozen))
         sizes = np.where(seen, _solve_sizes(rising(histograms, self._counts()), cells, sums, means), about.sizes)
-        return Maximized(self.keep(NegativeBinomialParams(means, sizes), about, dead, held))
+        return Maximized(self.keep(NegativeBinomialParams(means, sizes), about, dead, frozen))
 
     def excludes(self, params: NegativeBinomialParams) -> bool:
         return bool((params.means == 0).any())

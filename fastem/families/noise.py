@@ -4,7 +4,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._factors import (
     Factor,
     FactorKernel,
@@ -15,8 +14,9 @@ from fastem.families._factors import (
     require_factor,
 )
 from fastem.families._settings import check_array
-from fastem.family import Facts, Family, Maximized, Prepared
-from fastem.tiles import n_points
+from fastem.families.family import Facts, Family, Maximized, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.tiles import n_points
 
 __all__ = ["Noise"]
 
@@ -199,8 +199,8 @@ class Noise(Family[Any, Any]):
     def kernel_statistics(self, stats: Any) -> Any:
         return self.family.kernel_statistics(stats)
 
-    def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any], held: frozenset[str]) -> Any:
-        return self.family.recentre(stats, counts[:-1], about, dtype, held)
+    def recentre(self, stats: Any, counts: np.ndarray, about: Any, dtype: np.dtype[Any], frozen: frozenset[str]) -> Any:
+        return self.family.recentre(stats, counts[:-1], about, dtype, frozen)
 
     def move(self, stats: Any, counts: np.ndarray, about: Any, to: Any) -> Any:
         return self.family.move(stats, counts[:-1], about, to)
@@ -210,11 +210,13 @@ class Noise(Family[Any, Any]):
 
     # --- parameters ---------------------------------------------------------------------------
 
-    def about(self, rows: np.ndarray, n_components: int) -> Any:
-        return self.family.about(rows, n_components - 1)
+    def alike(self, rows: np.ndarray, n_components: int) -> Any:
+        return self.family.alike(rows, n_components - 1)
 
-    def maximize(self, stats: Any, counts: np.ndarray, about: Any, dead: np.ndarray, held: frozenset[str]) -> Maximized:
-        return self.family.maximize(stats, counts[:-1], about, dead[:-1], held)
+    def maximize(
+        self, stats: Any, counts: np.ndarray, about: Any, dead: np.ndarray, frozen: frozenset[str]
+    ) -> Maximized:
+        return self.family.maximize(stats, counts[:-1], about, dead[:-1], frozen)
 
     def log_prior(self, params: Any) -> float:
         return self.family.log_prior(params)
@@ -228,8 +230,8 @@ class Noise(Family[Any, Any]):
             return params
         return self.family.split(params, into, min(source, n_others - 1), rng)
 
-    def hold(self, params: Any, old: Any, held: frozenset[str]) -> Any:
-        return self.family.hold(params, old, held)
+    def hold(self, params: Any, old: Any, frozen: frozenset[str]) -> Any:
+        return self.family.hold(params, old, frozen)
 
     def excludes(self, params: Any) -> bool:
         return False  # noise makes everything possible
@@ -244,14 +246,14 @@ class Noise(Family[Any, Any]):
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return self.family.n_parameters(n_components - 1, n_features)
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
-        return self.family.n_held(held, n_components - 1, n_features)
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
+        return self.family.n_frozen(frozen, n_components - 1, n_features)
 
     def check_params(self, params: Any, n_components: int, n_features: int) -> None:
         self.family.check_params(params, n_components - 1, n_features)
 
-    def held_names(self) -> dict[str, str]:
-        return self.family.held_names()
+    def freezable(self) -> dict[str, str]:
+        return self.family.freezable()
 
     def is_given_by(self, names: set[str]) -> bool:
         return self.family.is_given_by(names)

@@ -11,7 +11,7 @@ from fastem.families._paired import PairedFamily
 from fastem.families._rates import RateFamily
 from fastem.families._settings import check_column_values
 from fastem.families._special import deviance
-from fastem.family import Family
+from fastem.families.family import Family
 
 __all__ = ["ExposedPoisson", "Poisson"]
 
@@ -139,7 +139,7 @@ class ExposedPoisson(PairedFamily, Poisson):
         counts, exposures = self.halves(rows)
         return np.sqrt(counts / exposures)
 
-    def about(self, rows: np.ndarray, n_components: int) -> PoissonParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> PoissonParams:
         return PoissonParams(np.ones((n_components, rows.shape[1] // 2)))
 
     def natural(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.erased import call_add_statistics, call_log_density
 from fastem.families._factors import Factor, Sum, Term, factor_of
 from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_part, ends_of_whole_tiles, kernels_of
-from fastem.family import Family, Prepared
-from fastem.simd import lanes, load, splat, store
-from fastem.tiles import n_points, tile_rows
+from fastem.families.family import Family, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.erased import call_add_statistics, call_log_density
+from fastem.kernels.simd import lanes, load, splat, store
+from fastem.kernels.tiles import n_points, tile_rows
 
 __all__ = ["Product"]
 
@@ -91,7 +91,7 @@ class Product(PartedFamily):
     -----
     As an attribute of a fit, `parts_` has the parameters of each part: ``parts_["income"]["log_means"]``.
     To hold some, give all to start from, ``params_init={"parts": fit.parts_}``, and the names of those
-    that are held, ``frozen={"income.log_means"}``.
+    that are frozen, ``frozen={"income.log_means"}``.
 
     Examples
     --------

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._independent import (
     add_incomplete,
     add_independent,
@@ -25,8 +24,9 @@ from fastem.families._student import (
     weigh,
 )
 from fastem.families.gaussian_diag import GaussianDiag
-from fastem.simd import add_totals, fill, huge, lanes, load, splat, store, where_greater
-from fastem.tiles import n_points
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.simd import add_totals, fill, huge, lanes, load, splat, store, where_greater
+from fastem.kernels.tiles import n_points
 
 __all__ = ["StudentTDiag"]
 

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.dispatch import add_statistics, implements, log_density
 from fastem.families._conditional import add_conditional, distances, divide
 from fastem.families._student import (
     StudentFamily,
@@ -19,8 +18,9 @@ from fastem.families._student import (
 )
 from fastem.families._triangular import add_triangular, triangular_log_density
 from fastem.families.gaussian_full import GaussianFull
-from fastem.simd import lanes, load, store
-from fastem.tiles import n_points
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.simd import lanes, load, store
+from fastem.kernels.tiles import n_points
 
 __all__ = ["StudentTFull"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import gammaln, ive
 
 from fastem.families._linear import LinearFamily, LinearStatistics
-from fastem.family import Maximized
+from fastem.families.family import Maximized
 
 __all__ = ["VonMisesFisher"]
 
@@ -59,7 +59,7 @@ class VonMisesFisher(LinearFamily):
         slopes = params.concentrations[:, None] * params.directions
         return slopes, np.tile(_log_constant(params.concentrations, d)[:, None] / d, (1, d))
 
-    def about(self, rows: np.ndarray, n_components: int) -> VonMisesFisherParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> VonMisesFisherParams:
         d = rows.shape[1]
         return VonMisesFisherParams(np.full((n_components, d), 1 / np.sqrt(d)), np.ones(n_components))
 
@@ -75,16 +75,16 @@ class VonMisesFisher(LinearFamily):
         counts: np.ndarray,
         about: VonMisesFisherParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         safe = np.where(dead, 1.0, counts)
         new = self.estimate(stats.first, safe[:, None])
-        if "directions" in held:
+        if "directions" in frozen:
             along = np.sum(stats.first * about.directions, axis=1) / safe
             new = new._replace(
                 concentrations=_solve_concentrations(np.clip(along, 0, 1 - 1e-12), new.directions.shape[1])
             )
-        return Maximized(self.keep(new, about, dead, held))
+        return Maximized(self.keep(new, about, dead, frozen))
 
     def displace(self, params: VonMisesFisherParams, k: int, rng: np.random.RandomState) -> VonMisesFisherParams:
         directions = params.directions.copy()
@@ -96,8 +96,8 @@ class VonMisesFisher(LinearFamily):
     def n_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features
 
-    def n_held(self, held: frozenset[str], n_components: int, n_features: int) -> int:
-        return n_components * ((n_features - 1) * ("directions" in held) + ("concentrations" in held))
+    def n_frozen(self, frozen: frozenset[str], n_components: int, n_features: int) -> int:
+        return n_components * ((n_features - 1) * ("directions" in frozen) + ("concentrations" in frozen))
 
     def check_params(self, params: VonMisesFisherParams, n_components: int, n_features: int) -> None:
         super().check_params(params, n_components, n_features)

@@ -7,18 +7,18 @@ import numpy as np
 from numba import njit
 from scipy.special import gamma
 
-from fastem.dispatch import add_statistics, implements, log_density
-from fastem.elementary import exp
+from fastem.engine.statistics import zeros
 from fastem.families._censored import CensoredFamily, bounded, cell_at, known_log_density, log_in_unit, parts_of
 from fastem.families._domain import check_values, positive_medians
 from fastem.families._floor import floor_of, floor_variances
 from fastem.families._logs import take_logarithms
 from fastem.families._settings import check_array, check_column_values, check_floor
 from fastem.families._truncated import exponential_moments, log_less, log_of_ratio
-from fastem.family import Facts, Family, Maximized, Prepared
-from fastem.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
-from fastem.statistics import zeros
-from fastem.tiles import n_points
+from fastem.families.family import Facts, Family, Maximized, Prepared
+from fastem.kernels.dispatch import add_statistics, implements, log_density
+from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
+from fastem.kernels.tiles import n_points
+from fastem.kernels.vector_math import exp
 
 __all__ = ["CensoredWeibull", "Weibull"]
 
@@ -265,7 +265,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         fields = shapes, shapes * np.log(scales / units), constants, log_weights - offset, 1 / units
         return Prepared(WeibullKernel(*(np.ascontiguousarray(field, dtype) for field in fields)), offset)
 
-    def about(self, rows: np.ndarray, n_components: int) -> WeibullParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> WeibullParams:
         """Shapes of almost 0, under which the sums are moments of log x."""
         units = self._units(rows.shape[1])
         return WeibullParams(np.full((n_components, len(units)), _FLAT), np.tile(units, (n_components, 1)))
@@ -276,7 +276,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         counts: np.ndarray,
         about: WeibullParams,
         dead: np.ndarray,
-        held: frozenset[str],
+        frozen: frozenset[str],
     ) -> Maximized:
         n, z, e, ez, ezz = np.moveaxis(stats.sums, 2, 0)
         seen = n > 1e-12 * counts.sum()
@@ -284,8 +284,8 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         # derivatives by u and w of n log (1 + u) + sum r z' - exp z', z' = (1 + u) z - w
         du, dw = n + z - ez, e - n
         huu, huw, hww = n + ezz, -ez, e
-        if "scales" in held or "shapes" in held:
-            du, dw = du * ("shapes" not in held), dw * ("scales" not in held)
+        if "scales" in frozen or "shapes" in frozen:
+            du, dw = du * ("shapes" not in frozen), dw * ("scales" not in frozen)
             huw = np.zeros_like(huw)
         shapes, scales = about
         room = np.maximum(self._largest_shapes(scales) / shapes - 1, 0.0)
@@ -301,7 +301,7 @@ class Weibull(Family[WeibullParams, WeibullStatistics]):
         if np.all(shapes == _FLAT):
             new = self._by_moments(z / n, ezz / n, scales)
         kept = WeibullParams(*(np.where(seen, value, old) for value, old in zip(new, about, strict=True)))
-        return Maximized(self.keep(kept, about, dead, held))
+        return Maximized(self.keep(kept, about, dead, frozen))
 
     def _by_moments(self, means: np.ndarray, squares: np.ndarray, scales: np.ndarray) -> WeibullParams:
         """From moments of z by shapes of almost 0: the standard deviation of log x is pi / (sqrt(6) shape)."""
@@ -377,7 +377,7 @@ class CensoredWeibull(CensoredFamily, Weibull):
         units = self._units(params.shapes.shape[1])
         return params.shapes, params.shapes * np.log(params.scales / units), 1 / units
 
-    def about(self, rows: np.ndarray, n_components: int) -> WeibullParams:
+    def alike(self, rows: np.ndarray, n_components: int) -> WeibullParams:
         """From moments of the logarithms of all rows: under shapes of almost 0 a censored value could be anything."""
         points = self.points(rows).astype(np.float64)
         units = self._units(points.shape[1])

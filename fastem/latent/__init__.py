@@ -1,0 +1,1 @@
+"""Latent structures: what hidden variables do to the rows."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.tiles import tile_rows
+from fastem.kernels.tiles import tile_rows
 
 __all__ = [
     "DataChangedError",

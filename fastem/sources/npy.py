@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastem.files import replacing
 from fastem.sources._source import require_real
 from fastem.sources.raw import RawSource
+from fastem.storage.atomic_write import replacing
 
 __all__ = ["NpySource", "write_npy"]
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastem.memory import available_memory
+from fastem.kernels.memory import available_memory
 from fastem.sources._file import FileSource
 from fastem.sources._source import DataChangedError, Fill, kernel_dtype, require_real
 

@@ -1,0 +1,1 @@
+"""The loop and what it runs on: the contract of a model, data, sums, clusters."""

@@ -1,0 +1,1 @@
+"""Compiled building blocks that know no model: vectors, tiles, verbs, threads."""

@@ -1,0 +1,1 @@
+"""Independent hidden labels: mixtures."""
