@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastem import families, plot
+    from fastem.em import EM
     from fastem.engine.loop import Iteration, PassProgress
     from fastem.estimators import (
         BernoulliMixture,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EM",
     "BernoulliMixture",
     "CheckpointError",
     "DataChangedError",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EM": "fastem.em",
     "BernoulliMixture": "fastem.estimators",
     "CheckpointError": "fastem.storage.checkpoints",
     "DataChangedError": "fastem.sources",

@@ -11,6 +11,7 @@ from fastem.engine.contract import Domain, Model, Shape
 from fastem.engine.data import Data
 from fastem.engine.partial_labels import PartialLabels
 from fastem.engine.statistics import add, add_base
+from fastem.engine.units import units_within
 from fastem.engine.validation import Survey, merge
 from fastem.kernels.tiles import tile_rows
 from fastem.sources import Source, partition_source
@@ -29,11 +30,13 @@ def make_data(
     n_threads: int | None,
     allowed: PartialLabels | None = None,
     needs_values: bool = True,
+    units: np.ndarray | None = None,
+    is_checked: bool = False,
 ) -> Data:
     """Data whose passes run where they should: here, or where Dask computes."""
     if client is None and source.on_cluster(list) is None:
-        return Data(source, weights, allowed=allowed, needs_values=needs_values)
-    return ClusterData(source, weights, client, n_threads, allowed, needs_values)
+        return Data(source, weights, 0, allowed, needs_values, units, is_checked)
+    return ClusterData(source, weights, client, n_threads, allowed, needs_values, units, is_checked)
 
 
 class _Job(NamedTuple):
@@ -67,8 +70,8 @@ class ClusterData(Data):
     n_threads : int, optional
         Threads of a task on workers that do one at a time; default: 1.
     allowed : PartialLabels, optional
-    needs_values : bool
-        As in `Data`.
+    needs_values, units, is_checked
+        As in `Data`; partitions consist of whole units.
     """
 
     def __init__(
@@ -79,16 +82,27 @@ class ClusterData(Data):
         n_threads: int | None = None,
         allowed: PartialLabels | None = None,
         needs_values: bool = True,
+        units: np.ndarray | None = None,
+        is_checked: bool = False,
     ):
-        super().__init__(source, weights, allowed=allowed, needs_values=needs_values)
+        super().__init__(source, weights, 0, allowed, needs_values, units, is_checked)
         import dask
 
         self._dask = dask
         self.client = client
         self.n_threads = n_threads
         self.starts, self._partitions = source.on_cluster(self._persist) or self._deal_out(source)
+        if units is not None and len(cut := np.setdiff1d(self.starts, units)):
+            raise ValueError(
+                f"A partition of the data begins in row {cut[0]}, within a unit: cut them between units, as in "
+                "repartition of Dask."
+            )
         self._weights = self._scatter(self.weights if len(self.weights) else None)
         self._allowed = self._scatter(allowed)
+        self._units: list[Any] = [None] * len(self._partitions)
+        if units is not None:
+            inside = [units_within(units, int(a), int(b - a)) for a, b in pairwise(self.starts)]
+            self._units = self._persist([self._dask.delayed(some, traverse=False) for some in inside])
 
     def _scatter(self, values: Any) -> list[Any]:
         """The share of each partition, kept on the workers so that it travels once."""
@@ -126,8 +140,10 @@ class ClusterData(Data):
         return add_base(stats, 0.0 if self.survey is None else self.survey.base)
 
     def _on_each(self, task: Any, job: Any) -> list[Any]:
-        parts = zip(self._partitions, self._weights, self._allowed, self.starts[:-1], strict=True)
-        return [task(rows, weights, allowed, int(first), job) for rows, weights, allowed, first in parts]
+        parts = zip(self._partitions, self._weights, self._allowed, self._units, self.starts[:-1], strict=True)
+        return [
+            task(rows, (weights, allowed, units), int(first), job) for rows, weights, allowed, units, first in parts
+        ]
 
     def _deal_out(self, source: Source) -> tuple[np.ndarray, list[Any]]:
         """Ranges of rows that each worker reads by itself; they do not depend on the cluster."""
@@ -135,6 +151,8 @@ class ClusterData(Data):
         tile = tile_rows(source.dtype)
         size = max(1, -(-source.n_rows // (pieces * tile))) * tile
         starts = np.array([*range(0, source.n_rows, size), source.n_rows])
+        if self.units is not None:
+            starts = np.unique(self.units[np.searchsorted(self.units, starts)])
         if source.is_shared:
             ranges = [source.range(int(first), int(end - first)) for first, end in pairwise(starts)]
             return starts, [self._dask.delayed(part, traverse=False) for part in ranges]
@@ -168,22 +186,23 @@ def _tree(values: list[Any], add_all: Callable[[list[Any]], Any]) -> Any:
 # --- tasks ------------------------------------------------------------------------------------
 
 
-def _data(partition: Any, weights: np.ndarray | None, allowed: PartialLabels | None, first_row: int) -> Data:
-    return Data(partition_source(partition), weights, first_row, allowed, needs_values=False)
+_Side = tuple[np.ndarray | None, PartialLabels | None, np.ndarray | None]
 
 
-def _survey(
-    partition: Any, weights: np.ndarray | None, allowed: PartialLabels | None, first_row: int, domain: Domain
-) -> Survey:
+def _data(partition: Any, side: _Side, first_row: int) -> Data:
+    """A partition as data, with its weights, labels and units."""
+    weights, allowed, units = side
+    return Data(partition_source(partition), weights, first_row, allowed, needs_values=False, units=units)
+
+
+def _survey(partition: Any, side: _Side, first_row: int, domain: Domain) -> Survey:
     """What a partition holds."""
-    return _data(partition, weights, allowed, first_row).look(domain)
+    return _data(partition, side, first_row).look(domain)
 
 
-def _accumulate(
-    partition: Any, weights: np.ndarray | None, allowed: PartialLabels | None, first_row: int, job: _Job
-) -> tuple[Any, bool, bool]:
+def _accumulate(partition: Any, side: _Side, first_row: int, job: _Job) -> tuple[Any, bool, bool]:
     """Statistics of a partition, whether it has missing cells, and values that float32 is too narrow for."""
-    data = _data(partition, weights, allowed, first_row)
+    data = _data(partition, side, first_row)
     data._is_checked, data.has_missing, data.has_large = job.is_checked, job.has_missing, job.has_large
     shape = job.shape._replace(n_threads=_threads(job.n_threads))
     stats = data.accumulate(job.model, job.params, job.about, shape)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastem.kernels.launches import Launches
 
-__all__ = ["DegenerateError", "Domain", "Model", "Pass", "Shape", "Step"]
+__all__ = ["Block", "DegenerateError", "Domain", "Model", "Pass", "Shape", "Step"]
 
 P = TypeVar("P", bound=tuple[Any, ...])
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -28,6 +28,32 @@ class Shape(NamedTuple):
     n_features: int
     dtype: np.dtype[Any]
     n_threads: int
+
+
+class Block(NamedTuple):
+    """Rows that follow each other, with all that is known beside them.
+
+    Attributes
+    ----------
+    first_row : int
+        Number of the first one.
+    rows : ndarray of shape (n, d)
+    weights : ndarray of shape (n,) or (0,)
+        Empty where each row counts as one.
+    given : ndarray or None
+        Expectations of hidden variables, in place of those by the parameters.
+    allowed : ndarray or None
+        What is known of hidden variables, as masks.
+    units : ndarray of shape (m + 1,) or None
+        Where units begin, counted from the first row, and the number of rows; None if each row is a unit.
+    """
+
+    first_row: int
+    rows: np.ndarray
+    weights: np.ndarray
+    given: np.ndarray | None = None
+    allowed: np.ndarray | None = None
+    units: np.ndarray | None = None
 
 
 class Step(NamedTuple):
@@ -72,19 +98,8 @@ class Domain(Protocol):
 class Pass(Protocol[S_co]):
     """One walk over the data, which blocks are added to."""
 
-    def add(
-        self,
-        first_row: int,
-        rows: np.ndarray,
-        weights: np.ndarray,
-        launches: Launches,
-        given: np.ndarray | None = None,
-        allowed: np.ndarray | None = None,
-    ) -> None:
-        """Add rows of which the first has number `first_row`; `weights` may be empty.
-
-        Expectations of hidden variables may be `given`; `allowed` is what is known of them, as masks.
-        """
+    def add(self, block: Block, launches: Launches) -> None:
+        """Add rows."""
 
     def is_finite(self) -> bool:
         """Whether all sums are: no missing or infinite cell has come into them."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fastem.engine.contract import Domain, Model, Pass, Shape
+from fastem.engine.contract import Block, Domain, Model, Pass, Shape
 from fastem.engine.partial_labels import PartialLabels
 from fastem.engine.statistics import add, add_base
+from fastem.engine.units import units_within, whole_units
 from fastem.engine.validation import Survey, has_missing, merge, survey_rows, with_weight
 from fastem.kernels.launches import Launches
 from fastem.sources import Source, large_rows, read_only
@@ -28,6 +29,8 @@ class Data:
     What the rows hold is found out the first time that they are read: whether all numbers are
     finite, which cells are missing, whether float32 is too narrow for some rows, what a model asks
     for. In errors the rows are numbered from `first_row` on; `needs_values` says whether each column must have some.
+    With `is_checked` the rows are taken as they are, whatever they hold. `units` are the rows at which units begin,
+    with the number of rows at the end: blocks consist of whole ones.
 
     Very large or small weights are divided by `unit`, a power of two: sums are in that unit.
     """
@@ -39,6 +42,8 @@ class Data:
         first_row: int = 0,
         allowed: PartialLabels | None = None,
         needs_values: bool = True,
+        units: np.ndarray | None = None,
+        is_checked: bool = False,
     ):
         self.source = source
         self.first_row = first_row
@@ -51,7 +56,8 @@ class Data:
         self.has_missing = False
         self.has_large = False
         self.survey: Survey | None = None
-        self._is_checked = False
+        self.units = units
+        self._is_checked = is_checked
         self.launches = Launches()
 
     @property
@@ -61,7 +67,8 @@ class Data:
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """First row, rows and weights of the source's blocks, which nobody has checked."""
-        for first, rows in self.source.blocks():
+        blocks = self.source.blocks()
+        for first, rows in blocks if self.units is None else whole_units(blocks, self.units):
             yield first, rows, self.weights[first : first + len(rows)]
 
     def part(self, source: Source, rows: Any, first_row: int = 0) -> "Data":
@@ -147,11 +154,13 @@ class Data:
                 self.has_large = True
                 return False
             some = slice(first, first + len(rows))
-            walk.add(
-                first, rows, weights, self.launches,
+            block = Block(
+                first, rows, weights,
                 None if given is None else given[some],
                 None if self.allowed is None else self.allowed.masks(first, len(rows)),
+                None if self.units is None else units_within(self.units, first, len(rows)),
             )  # fmt: skip
+            walk.add(block, self.launches)
             if self._is_checked or walk.is_finite():
                 continue
             if has_missing(domain, *with_weight(rows, weights, self.first_row + first)):
@@ -167,26 +176,24 @@ class _TwoPrecisions:
         self.narrow = narrow
         self.wide = wide
 
-    def add(
-        self,
-        first_row: int,
-        rows: np.ndarray,
-        weights: np.ndarray,
-        launches: Launches,
-        given: np.ndarray | None = None,
-        allowed: np.ndarray | None = None,
-    ) -> None:
+    def add(self, block: Block, launches: Launches) -> None:
+        rows, weights = block.rows, block.weights
         large = large_rows(rows)
         if not len(large):
-            self.narrow.add(first_row, rows, weights, launches, given, allowed)
+            self.narrow.add(block, launches)
             return
         weights = weights if len(weights) else np.ones(len(rows), rows.dtype)
         others = weights.copy()
         others[large] = 0
-        self.narrow.add(first_row, rows, read_only(others), launches, given, allowed)
-        double = read_only(rows[large].astype(np.float64)), read_only(weights[large].astype(np.float64))
-        given = None if given is None else given[large]
-        self.wide.add(first_row, *double, launches, given, None if allowed is None else allowed[large])
+        self.narrow.add(block._replace(weights=read_only(others)), launches)
+        double = Block(
+            block.first_row,
+            read_only(rows[large].astype(np.float64)),
+            read_only(weights[large].astype(np.float64)),
+            None if block.given is None else block.given[large],
+            None if block.allowed is None else block.allowed[large],
+        )
+        self.wide.add(double, launches)
 
     def is_finite(self) -> bool:
         return bool(self.narrow.is_finite() and self.wide.is_finite())

@@ -13,14 +13,15 @@ from fastem.engine.contract import DegenerateError, Shape
 from fastem.engine.data import Data, accumulate
 from fastem.engine.loop import Callback, Fit
 from fastem.engine.partial_labels import PartialLabels
+from fastem.engine.restarts import Runs, WarmUp
 from fastem.estimators._checks import check_number, check_weights, explain
 from fastem.estimators._input import FamilyModel
 from fastem.estimators._partial_fit import PartialFit, restore
-from fastem.estimators._restarts import Runs
 from fastem.latent.mixture.deaths import Death, reseeds
 from fastem.latent.mixture.growing import Growing
+from fastem.latent.mixture.saddle import Saddles
 from fastem.latent.mixture.stepwise import StepwiseWarmUp
-from fastem.latent.mixture.warm_up import WarmUp
+from fastem.report.verbose import VerboseLines
 from fastem.storage.array_file import flatten
 from fastem.storage.atomic_write import require_directory
 from fastem.storage.checkpoints import Checkpoint, describe
@@ -172,6 +173,8 @@ class BaseMixture(PartialFit):
         """Run from every start and keep the best; nothing is set before all is done."""
         warm = self._is_warm()
         began = time.perf_counter()
+        saddles = Saddles(model, data, shape, self.tol)
+        goes_on = self._reach() < np.inf
         runs = Runs(
             model,
             data,
@@ -181,12 +184,13 @@ class BaseMixture(PartialFit):
             previous=self.lower_bound_ if warm else -np.inf,
             tol=self.tol,
             max_iter=self.max_iter,
-            callbacks=self._callbacks(),
-            verbose=self.verbose,
-            verbose_interval=self.verbose_interval,
+            listeners=self._callbacks(),
+            lines=VerboseLines(self.verbose, self.verbose_interval),
             warm_up=warm_up,
             checkpoint=checkpoint,
             reach=self._reach(),
+            escape=saddles.escape if goes_on else None,
+            look=None if goes_on else saddles.mark,
         )
         best = runs.best(check_random_state(self.random_state))
         final = accumulate(model, best.params, data, shape)

@@ -8,13 +8,16 @@ __all__ = ["VerboseLines"]
 
 
 class VerboseLines:
-    """Callback of one run; it prints nothing unless `verbose` is set."""
+    """Callback of all runs, each of which begins and ends; it prints nothing unless `verbose` is set."""
 
-    def __init__(self, init: int, verbose: int, interval: int):
+    def __init__(self, verbose: int, interval: int):
         self.verbose = verbose
         self.interval = interval
         self.began = self.before = time.perf_counter()
-        if verbose:
+
+    def begin(self, init: int) -> None:
+        self.began = self.before = time.perf_counter()
+        if self.verbose:
             print(f"Initialization {init}")
 
     def __call__(self, iteration: Iteration) -> None:

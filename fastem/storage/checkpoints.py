@@ -6,49 +6,21 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastem.engine.loop import Fit, StopReason
+from fastem.engine.restarts import Snapshot
 from fastem.storage.array_file import ModelFileError, flatten, read, require, unflatten, write
 from fastem.storage.atomic_write import discard_partial, keep_previous, previous_of
 
-__all__ = ["Checkpoint", "CheckpointError", "Snapshot", "describe"]
+__all__ = ["Checkpoint", "CheckpointError", "describe"]
 
 
 class CheckpointError(ValueError):
     """A checkpoint belongs to another fit."""
-
-
-@dataclass
-class Snapshot:
-    """All that a fit must know to go on.
-
-    Attributes
-    ----------
-    rng : RandomState
-        As it was when the fit began, since starts are made again from it.
-    stage : int
-        Stages of the warm-up that are done.
-    warm : NamedTuple or None
-        State of the warm-up, until it is over.
-    init : int
-        Number of the run.
-    fit : Fit
-        State of the run.
-    best : Fit or None
-        The best of the runs before.
-    """
-
-    rng: np.random.RandomState
-    init: int
-    fit: Fit
-    best: Fit | None = None
-    stage: int = 0
-    warm: Any = None
 
 
 class Checkpoint:

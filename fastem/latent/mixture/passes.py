@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.engine.contract import Shape
+from fastem.engine.contract import Block, Shape
 from fastem.engine.statistics import add_lanes, are_finite, zeros
 from fastem.kernels.dispatch import compile_pass
 from fastem.kernels.kernel_arguments import flat
@@ -54,20 +54,12 @@ class AccumulatePass(_Pass):
         self.kernel_stats = family.kernel_statistics(self.family_stats)
         self.stats = zeros(LabelStatistics, n, log_likelihood=(), weight=(), counts=(k,))
 
-    def add(
-        self,
-        first_row: int,
-        rows: np.ndarray,
-        weights: np.ndarray,
-        launches: Launches,
-        given: np.ndarray | None = None,
-        allowed: np.ndarray | None = None,
-    ) -> None:
-        """Add rows, of which the first has number `first_row`, a multiple of a tile's.
+    def add(self, block: Block, launches: Launches) -> None:
+        """Add rows, of which the first has a number that is a multiple of a tile's.
 
-        Responsibilities can be `given`, shape (rows, K), or only some components be `allowed`,
-        uint8 of the same shape.
+        Responsibilities can be given, shape (rows, K), or only some components be allowed, uint8 of the same shape.
         """
+        first_row, rows, weights, given, allowed, _ = block
         k = len(self.stats.counts[0])
         resp = _read_only(np.empty((0, k)) if given is None else given, rows.dtype)
         masks = _read_only(np.empty((0, k)) if allowed is None else allowed, np.dtype(np.uint8))

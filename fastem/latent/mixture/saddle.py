@@ -4,13 +4,14 @@ Components that are alike get the same statistics, so an M-step leaves them alik
 their responsibilities, which are proportional; whether the point is a saddle, by parting their rows.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastem.engine.contract import DegenerateError, Shape
 from fastem.engine.data import Data, accumulate
-from fastem.engine.loop import Fit, run
+from fastem.engine.loop import Fit, StopReason, run
 from fastem.kernels.threads import openmp_after_fork
 from fastem.latent.mixture.contract import MixtureParams
 from fastem.latent.mixture.deaths import reseeds
@@ -19,13 +20,35 @@ from fastem.latent.mixture.model import MixtureModel
 from fastem.latent.mixture.start import features, random_parts
 from fastem.sources import ArraySource
 
-__all__ = ["way_up"]
+__all__ = ["Saddles", "way_up"]
 
 _ROWS = 20_000
 _ITERATIONS = 20
 _ALIKE = 0.95  # cosine of the angle between responsibilities
 # Smallest gain of a row's mean log-likelihood that tells a saddle from rounding.
 _LEAST_GAIN = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-5}
+
+
+@dataclass
+class Saddles:
+    """Where the fits of a model may have to be led on from."""
+
+    model: MixtureModel[Any]
+    data: Data
+    shape: Shape
+    tol: float
+
+    def escape(self, fit: Fit) -> MixtureParams | None:
+        """Parameters from which a fit at a saddle point goes on, as often as there are components."""
+        return self._way_up(fit) if len(fit.saddles) < self.model.n_components else None
+
+    def mark(self, fit: Fit) -> None:
+        """Say so where a fit ended at a saddle point."""
+        if fit.converged and self._way_up(fit) is not None:
+            fit.reason = StopReason.SADDLE
+
+    def _way_up(self, fit: Fit) -> MixtureParams | None:
+        return way_up(self.model, self.data, self.shape, fit, self.tol)
 
 
 def way_up(model: MixtureModel[Any], data: Data, shape: Shape, fit: Fit, tol: float) -> MixtureParams | None:

@@ -3,22 +3,83 @@
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
-from fastem.engine.contract import Shape
+from fastem.engine.contract import Model, Shape
 from fastem.engine.data import Data
-from fastem.engine.loop import Callback, Fit, StopReason, has_converged, run
-from fastem.estimators._input import FamilyModel
-from fastem.latent.mixture.contract import MixtureParams
-from fastem.latent.mixture.saddle import way_up
-from fastem.latent.mixture.warm_up import WarmUp
-from fastem.report.verbose import VerboseLines
-from fastem.storage.checkpoints import Checkpoint, Snapshot
+from fastem.engine.loop import Callback, Fit, Iteration, StopReason, has_converged, run
 
-__all__ = ["Runs", "Starts"]
+__all__ = ["Keeper", "Lines", "Runs", "Snapshot", "Starts", "WarmUp"]
 
 Starts = Callable[[np.random.RandomState], Iterator[Fit]]
+
+
+class WarmUp(Protocol):
+    """What comes before full EM: some stages, each a state from the one before."""
+
+    n_stages: int
+
+    def begin(self, params: Any) -> Any:
+        """The state before the first stage; its field `params` holds the parameters."""
+
+    def advance(self, state: Any, stage: int) -> Any:
+        """The state after a stage."""
+
+
+@dataclass
+class Snapshot:
+    """All that a fit must know to go on.
+
+    Attributes
+    ----------
+    rng : RandomState
+        As it was when the fit began, since starts are made again from it.
+    stage : int
+        Stages of the warm-up that are done.
+    warm : NamedTuple or None
+        State of the warm-up, until it is over.
+    init : int
+        Number of the run.
+    fit : Fit
+        State of the run.
+    best : Fit or None
+        The best of the runs before.
+    """
+
+    rng: np.random.RandomState
+    init: int
+    fit: Fit
+    best: Fit | None = None
+    stage: int = 0
+    warm: Any = None
+
+
+class Keeper(Protocol):
+    """Where snapshots are kept, such as a checkpoint."""
+
+    def resume(self, rng: np.random.RandomState) -> Snapshot | None:
+        """The last snapshot of this fit, if there is one."""
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Remember a snapshot, and write it if it is time."""
+
+    def write(self) -> None:
+        """Write the snapshot that was kept last."""
+
+
+class Lines(Protocol):
+    """What reports runs to the user."""
+
+    def begin(self, init: int) -> None:
+        """A run begins."""
+
+    def __call__(self, iteration: Iteration) -> None:
+        """An iteration is done."""
+
+    def end(self, fit: Fit) -> None:
+        """A run ended."""
 
 
 @dataclass
@@ -33,25 +94,33 @@ class Runs:
         Whether there can be more than one start.
     previous : float
         Objective before the first iteration.
+    listeners : sequence of callables
+        Callbacks of the user's.
+    lines : Lines
+        What is printed.
     reach : float
-        What a converged fit may still gain, as it is projected; infinite if only `tol` counts. Then
-        saddle points end a fit, else it goes on from them.
+        What a converged fit may still gain, as it is projected; infinite if only `tol` counts.
+    escape : callable, optional
+        From a fit that stands still, parameters that lead further up, or None.
+    look : callable, optional
+        Called with each fit that ended, before it is reported.
     """
 
-    model: FamilyModel
+    model: Model[Any, Any, Any]
     data: Data
     shape: Shape
     make_starts: Starts
     several: bool
-    previous: float
     tol: float
     max_iter: int
-    callbacks: Sequence[Callback]
-    verbose: int
-    verbose_interval: int
-    warm_up: WarmUp | None
-    checkpoint: Checkpoint | None
+    listeners: Sequence[Callback]
+    lines: Lines
+    previous: float = -np.inf
+    warm_up: WarmUp | None = None
+    checkpoint: Keeper | None = None
     reach: float = np.inf
+    escape: Callable[[Fit], Any] | None = None
+    look: Callable[[Fit], None] | None = None
 
     def best(self, rng: np.random.RandomState) -> Fit:
         """The best fit of all runs."""
@@ -92,7 +161,7 @@ class Runs:
 
     def _run(self, now: Snapshot) -> Fit:
         """Go on from a state to the end of its run."""
-        lines = VerboseLines(now.init, self.verbose, self.verbose_interval)
+        self.lines.begin(now.init)
         while now.warm is not None:
             assert self.warm_up is not None
             now.warm = self.warm_up.advance(now.warm, now.stage)
@@ -108,22 +177,15 @@ class Runs:
             tol=self.tol,
             max_iter=self.max_iter,
             init=now.init,
-            callbacks=[lines, *self.callbacks],
+            callbacks=[self.lines, *self.listeners],
             keep=lambda: self._keep(now),
             reach=self.reach,
-            escape=None if self.reach == np.inf else self._escape,
+            escape=self.escape,
         )
-        if self.reach == np.inf and now.fit.converged and self._way_up(now.fit) is not None:
-            now.fit.reason = StopReason.SADDLE
-        lines.end(now.fit)
+        if self.look is not None:
+            self.look(now.fit)
+        self.lines.end(now.fit)
         return now.fit
-
-    def _escape(self, fit: Fit) -> MixtureParams | None:
-        """Parameters from which a fit goes on that ended at a saddle point, as often as there are components."""
-        return self._way_up(fit) if len(fit.saddles) < self.model.n_components else None
-
-    def _way_up(self, fit: Fit) -> MixtureParams | None:
-        return way_up(self.model, self.data, self.shape, fit, self.tol)
 
     def _keep(self, now: Snapshot) -> None:
         if self.checkpoint is not None:
