@@ -229,7 +229,7 @@ def test_units_are_never_cut(tmp_path, monkeypatch):
     np.save(tmp_path / "rows.npy", X)
     cuts = np.array_split(X, 13)
     fits = [
-        EM(group_e_step, lambda sums, mean: sums["residuals"] / sums["n"], 0.0, tol=1e-12).fit(rows, units=units)
+        EM(group_e_step, lambda sums, mean: sums["residuals"] / sums["n"], 0.0, tol=1e-13).fit(rows, units=units)
         for rows in (X, tmp_path / "rows.npy", lambda: iter(cuts))
         for units in (lengths, names, names.astype(str))
     ]
@@ -238,7 +238,7 @@ def test_units_are_never_cut(tmp_path, monkeypatch):
     ends = np.cumsum(lengths)
     precision = [lengths[i] / (1 + lengths[i]) for i in range(60)]
     means = [X[ends[i] - lengths[i] : ends[i]].mean() for i in range(60)]
-    assert fits[0].params_ == pytest.approx(np.average(means, weights=precision), rel=1e-6)
+    assert fits[0].params_ == pytest.approx(np.average(means, weights=precision), rel=4e-6)
 
 
 def test_units_on_a_cluster():
