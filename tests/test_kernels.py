@@ -239,12 +239,12 @@ def test_moments_about_another_centre(covariance_type):
 
 
 def test_digest_follows_the_kernel_sources(tmp_path, monkeypatch):
-    from fastem import dispatch
+    from fastem.kernels import dispatch
 
     kind = FAMILIES["full"].kernel_parameters
     files = dispatch._sources(AccumulatePass.make, (kind,))
     names = {file.name for file in files}
-    needed = {"simd.py", "elementary.py", "tiles.py", "dispatch.py", "labels.py", "gaussian_full.py"}
+    needed = {"simd.py", "vector_math.py", "tiles.py", "dispatch.py", "kernels.py", "gaussian_full.py"}
     assert needed | {"_gaussian.py", "_triangular.py"} <= names
     copies = [tmp_path / f"{i}.py" for i in range(len(files))]
     for file, copy in zip(files, copies, strict=True):

@@ -3,7 +3,6 @@
 import os
 
 import numpy as np
-from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,7 +18,7 @@ add_settings(REGISTRY)
 add_settings({"GaussianPrior": GaussianPrior})
 
 
-class FittedMixture(DensityMixin, MixtureCriteria):  # type: ignore[misc]  # scikit-learn is untyped
+class FittedMixture(MixtureCriteria):
     """Base of the mixtures with independent labels, as far as they need no more than parameters."""
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:

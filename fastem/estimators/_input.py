@@ -4,7 +4,7 @@ from abc import ABCMeta, abstractmethod
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import validate_data
 
 from fastem.engine.contract import Shape
@@ -33,7 +33,7 @@ __all__ = ["FamilyModel", "MixtureInput"]
 FamilyModel = MixtureModel[Family[Any, Any]]
 
 
-class MixtureInput(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
+class MixtureInput(DensityMixin, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
     """What estimators of mixtures know of their rows."""
 
     @abstractmethod
