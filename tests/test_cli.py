@@ -80,7 +80,7 @@ def test_warmup_compiles_for_both_precisions(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
     model = MixtureModel(GaussianSpherical(), 2)
     about = model.alike(np.eye(2))
-    prepared = model.accumulate(about, about, Shape(2, np.dtype(np.float64), 1)).prepared
+    prepared = model.start_pass(about, about, Shape(2, np.dtype(np.float64), 1)).prepared
     assert len(compile_pass(AccumulatePass.make, prepared.params).share.signatures) == 2
 
 

@@ -180,7 +180,7 @@ def test_twins_give_the_same_bits(covariance_type, dtype):
     X.flags.writeable = False
     results = []
     for name in ("parallel", "serial"):
-        walk = AccumulatePass(model, params, params, Shape(5, np.dtype(dtype), 2), False)
+        walk = model.start_pass(params, params, Shape(5, np.dtype(dtype), 2))
         none, given, masks = np.empty(0, dtype), np.empty((0, 4), dtype), np.empty((0, 4), np.uint8)
         for array in (none, given, masks):
             array.flags.writeable = False
@@ -188,9 +188,8 @@ def test_twins_give_the_same_bits(covariance_type, dtype):
         sums = (walk.family_stats, walk.stats, walk.work)
         getattr(walk.twins, name)(2, flat((X, given, masks, none, span, walk.prepared.params, *sums)))
         results.append(walk.finish())
-    for part in ("labels", "family"):
-        for a, b in zip(getattr(results[0], part), getattr(results[1], part), strict=True):
-            np.testing.assert_array_equal(a, b)
+    for a, b in zip((*results[0][:3], *results[0].family), (*results[1][:3], *results[1].family), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
