@@ -52,6 +52,7 @@ def test_same_bits_for_any_number_of_threads():
                 print(len(bits))
         """,
         env={"NUMBA_NUM_THREADS": "8"},
+        timeout=300,
     )
     assert out.split() == ["1"] * 8
 
