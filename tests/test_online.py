@@ -186,9 +186,8 @@ def test_statistics_add_scale_and_blend():
         (add(blend(a, b, 0.25), blend(b, a, 0.25)), both),
         (scale(both, 2.0), add(both, both)),
     ):
-        for part, truth in zip(got, wanted, strict=True):
-            for x, y in zip(part, truth, strict=True):
-                np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-9)
+        for x, y in zip((*got[:3], *got.family), (*wanted[:3], *wanted.family), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-9)
 
 
 def test_stepwise_does_not_depend_on_blocks(monkeypatch, tmp_path):
