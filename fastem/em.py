@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from numbers import Integral, Real
 from types import CodeType
@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from fastem.engine.cluster import make_data
 from fastem.engine.contract import Block, Shape, Step
 from fastem.engine.data import accumulate
-from fastem.engine.loop import Callback, Fit, Iteration
+from fastem.engine.loop import Callback, Fit, Iteration, as_listeners
 from fastem.engine.restarts import Runs
 from fastem.engine.statistics import add, are_finite
 from fastem.engine.trees import Leaves, Tree
@@ -202,7 +202,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
             several=self.n_init > 1,
             tol=self.tol,
             max_iter=self.max_iter,
-            listeners=[_Listener(callback, model.params) for callback in self._listeners()],
+            listeners=[_Listener(callback, model.params) for callback in as_listeners(self.callbacks)],
             lines=VerboseLines(self.verbose, self.verbose_interval),
             checkpoint=None if checkpoint is None else self._checkpoint(checkpoint, checkpoint_every, data, model),
             reach=_REACH * float(self.tol),
@@ -238,11 +238,6 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     def _begin(self, rng: np.random.RandomState) -> Any:
         return self.start(rng) if callable(self.start) else self.start
 
-    def _listeners(self) -> Sequence[Callback]:
-        if self.callbacks is None:
-            return ()
-        return (self.callbacks,) if callable(self.callbacks) else tuple(self.callbacks)
-
     def _checkpoint(self, path: Any, every: float, data: Any, model: "_Model") -> Checkpoint:
         facts = {
             "class": "EM",
@@ -268,11 +263,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         self.n_iter_ = len(fit.objectives)
         self.lower_bound_ = fit.objective
         self.lower_bounds_ = fit.objectives
-        self.history_ = {
-            "objective": np.array(fit.objectives),
-            "change": np.array(fit.changes),
-            "seconds": np.array(fit.seconds),
-        }
+        self.history_ = fit.history
 
     def _warn(self, fit: Fit) -> None:
         if fit.falls:

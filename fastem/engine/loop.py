@@ -12,7 +12,7 @@ from fastem.engine.contract import DegenerateError, Model, Shape, Step
 from fastem.engine.data import Data, accumulate
 from fastem.kernels.tiles import tile_rows
 
-__all__ = ["Callback", "Fit", "Iteration", "PassProgress", "StopReason", "has_converged", "run"]
+__all__ = ["Callback", "Fit", "Iteration", "PassProgress", "StopReason", "as_listeners", "has_converged", "run"]
 
 # Relative fall of the objective that rounding explains, and change that is nothing but rounding.
 _ROUNDING = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
@@ -115,6 +115,15 @@ class Fit:
         """The last objective, before the last M-step."""
         return self.objectives[-1] if self.objectives else -np.inf
 
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """Objective, change and seconds of each iteration."""
+        return {
+            "objective": np.array(self.objectives),
+            "change": np.array(self.changes),
+            "seconds": np.array(self.seconds),
+        }
+
     def copy(self) -> "Fit":
         """The state as it is now; parameters are never changed in place."""
         return replace(
@@ -180,6 +189,13 @@ def run(
             keep()
     data.launches.after_launch = None
     return fit
+
+
+def as_listeners(callbacks: Any) -> Sequence[Callback]:
+    """Callbacks of the user's, who gives none, one or several."""
+    if callbacks is None:
+        return ()
+    return (callbacks,) if callable(callbacks) else tuple(callbacks)
 
 
 def has_converged(fit: Fit, tol: float, reach: float, dtype: np.dtype[Any]) -> bool:

@@ -1,7 +1,6 @@
 """How estimators of mixtures are fitted to all rows."""
 
 import time
-from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Self
 
@@ -11,7 +10,7 @@ from sklearn.utils import check_random_state
 from fastem.engine.cluster import make_data
 from fastem.engine.contract import DegenerateError, Shape
 from fastem.engine.data import Data, accumulate
-from fastem.engine.loop import Callback, Fit
+from fastem.engine.loop import Fit, as_listeners
 from fastem.engine.partial_labels import PartialLabels
 from fastem.engine.restarts import Runs, WarmUp
 from fastem.estimators._checks import check_number, check_weights, explain
@@ -184,7 +183,7 @@ class BaseMixture(PartialFit):
             previous=self.lower_bound_ if warm else -np.inf,
             tol=self.tol,
             max_iter=self.max_iter,
-            listeners=self._callbacks(),
+            listeners=as_listeners(self.callbacks),
             lines=VerboseLines(self.verbose, self.verbose_interval),
             warm_up=warm_up,
             checkpoint=checkpoint,
@@ -239,11 +238,6 @@ class BaseMixture(PartialFit):
         like = model.alike(np.zeros((2, data.source.n_features)))
         like_warm = None if warm_up is None else warm_up.begin(like)
         return Checkpoint(path, every, facts, like, like_warm, reseeds(0), Death)
-
-    def _callbacks(self) -> Sequence[Callback]:
-        if self.callbacks is None:
-            return ()
-        return (self.callbacks,) if callable(self.callbacks) else tuple(self.callbacks)
 
 
 def _weigh_down(

@@ -32,11 +32,7 @@ class FitRecord(FittedMixture):
         self.lower_bounds_ = fit.objectives
         self.n_parameters_ = self._count_parameters(model, n_features)
         self.at_floor_ = [(int(k), int(j)) for k, j in np.argwhere(model.family.at_floor(fit.params.components))]
-        self.history_ = {
-            "objective": np.array(fit.objectives),
-            "change": np.array(fit.changes),
-            "seconds": np.array(fit.seconds),
-        }
+        self.history_ = fit.history
 
     def _count_parameters(self, model: FamilyModel, n_features: int) -> int:
         return model.family.n_parameters(model.n_components, n_features) + model.n_components - 1
