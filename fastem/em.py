@@ -98,6 +98,8 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     history_ : dict of ndarray
         ``"objective"``, ``"change"`` and ``"seconds"`` of each iteration.
     fit_seconds_ : float
+    n_features_in_ : int
+        Number of columns, if there are data.
 
     References
     ----------
@@ -149,6 +151,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     def fit(
         self,
         X: Any = None,
+        y: None = None,
         *,
         sample_weight: Any = None,
         units: Any = None,
@@ -163,6 +166,8 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         X : array-like of shape (n_samples, n_features), path, function or open source, optional
             All that `fastem.open` opens; the E-step gets some rows at a time, float32 if the data are, else float64,
             whatever they hold. Default: no data, where the E-step knows them.
+        y : ignored
+            Present since scikit-learn's pipelines pass it.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows, not negative, for an E-step that takes ``weights``.
         units : array-like, optional
@@ -185,6 +190,12 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         if checkpoint is not None:
             require_directory(checkpoint, "checkpoint")
         source = ArraySource(np.zeros((1, 1))) if X is None else open_source(X)
+        if X is not None:
+            self.n_features_in_ = source.n_features
+        size = (source.n_rows, source.n_features)
+        for what, number in zip(("sample", "feature"), size, strict=True):
+            if number == 0:
+                raise ValueError(f"Found 0 {what}(s) (shape={size}) while a minimum of 1 is required.")
         weights = check_weights(sample_weight, source.n_rows)
         begins = None if units is None else begins_of(units, source.n_rows)
         data = make_data(source, weights, client, None, needs_values=False, units=begins, is_checked=True)
@@ -212,6 +223,11 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         self.fit_seconds_ = time.perf_counter() - began
         self._warn(best)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     # --- settings -----------------------------------------------------------------------------
 
@@ -467,6 +483,8 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 def _require_additive(tree: Tree, whole: Leaves, first: Leaves, second: Leaves) -> None:
     for path, all_rows, a, b in zip(tree.paths, whole, first, second, strict=True):
+        if not np.isfinite(all_rows).all():
+            raise ValueError(f"The sum {path!r} of e_step is not finite for the start: it is {_short(all_rows)}.")
         scale = np.abs(a) + np.abs(b) + np.abs(all_rows)
         if not np.all(np.abs(a + b - all_rows) <= _ROUNDING * np.max(scale, initial=1e-300)):
             raise ValueError(

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from fastem import Mixture, dispatch
+from fastem import Mixture
 from fastem.families import Gaussian, Poisson, Product
+from fastem.kernels import dispatch
 
 
 def _fit(n):

@@ -166,6 +166,10 @@ def _open(data: Any, columns: Columns) -> Source:
     if is_series(data):
         raise ValueError(series_message(data))
     array = as_array(data)
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported: give real and imaginary parts of the {array.dtype} numbers as columns."
+        )
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise ValueError(
             f"fastem needs a table of real numbers with rows and columns, not {array.dtype} of shape {array.shape}."
