@@ -381,7 +381,11 @@ def ratio(sums, rate):
         (lambda rows, rate: {**plain(rows, rate), "resp": rows}, ratio, "'resp', has the shape .* and had"),
         (lambda rows, rate: rows.sum(), ratio, "must return the log-likelihood as 'log_likelihood'"),
         (lambda rows, rate: {"log_likelihood": "much"}, ratio, "'log_likelihood', must be made of real numbers"),
-        (lambda rows, rate: {"log_likelihood": rows.sum() * np.nan}, ratio, "'log_likelihood' of e_step is not finite for the start"),
+        (
+            lambda rows, rate: {"log_likelihood": rows.sum() * np.nan},
+            ratio,
+            "'log_likelihood' .* not finite for the start",
+        ),
         (plain, lambda sums, rate: [rate, rate], re.escape("what m_step returns has the shape (2,), and had ()")),
         (plain, lambda sums, rate: {"rate": rate}, "what m_step returns has the items rate"),
         (plain, lambda sums, rate: None, "what m_step returns must be made of real numbers, not None"),
