@@ -1,13 +1,11 @@
 """One's own EM: an E-step and an M-step as functions, on all that the engine has."""
 
-import hashlib
 import inspect
 import time
 import warnings
 from collections.abc import Callable
 from functools import cached_property
 from numbers import Integral, Real
-from types import CodeType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -257,8 +255,8 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     def _checkpoint(self, path: Any, every: float, data: Any, model: "_Model") -> Checkpoint:
         facts = {
             "class": "EM",
-            **{name: _describe_function(getattr(self, name)) for name in ("e_step", "m_step", "log_prior")},
-            "start": _describe_function(self.start) if callable(self.start) else _describe_params(model, self.start),
+            **{name: describe(getattr(self, name)) for name in ("e_step", "m_step", "log_prior")},
+            "start": describe(self.start) if callable(self.start) else _describe_params(model, self.start),
             **{name: describe(getattr(self, name)) for name in ("tol", "max_iter", "n_init", "random_state")},
             "sample_weight": describe(data.weights if len(data.weights) else None),
             "units": describe(data.units),
@@ -509,18 +507,6 @@ def _describe_params(model: _Model, params: Any) -> dict[str, Any]:
     """What tells parameters from others."""
     leaves = model.params.leaves(params, "start")
     return {name: describe(array) for name, array in flatten("start", leaves).items()}
-
-
-def _describe_function(function: Any) -> Any:
-    """What tells a function from another one, or from its earlier version."""
-    code = getattr(getattr(function, "py_func", function), "__code__", None)
-    name = getattr(function, "__qualname__", type(function).__name__)
-    return None if function is None else name if code is None else f"{name} {_digest_of(code)}"
-
-
-def _digest_of(code: CodeType) -> str:
-    constants = [_digest_of(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
-    return hashlib.sha256(repr((code.co_code, code.co_names, constants)).encode()).hexdigest()[:16]
 
 
 def _short(leaf: np.ndarray) -> str:

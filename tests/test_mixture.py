@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import dask.array
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from fastem import (
     StudentTMixture,
 )
 from fastem.engine.partial_labels import PartialLabels
+from fastem.estimators._densities import FrozenDistribution
 from fastem.families import (
     Bernoulli,
     Categorical,
@@ -654,8 +656,64 @@ def test_fixed_densities_of_functions_and_models_in_files(tmp_path):
         FixedMixture([stats.uniform(50, 60)]).fit(X[:, :1])
     with pytest.raises(ValueError, match="must give log-densities of shape"):
         FixedMixture([lambda rows: rows]).fit(X)
-    with pytest.raises(NotImplementedError, match="functions"):
+    with pytest.raises(TypeError, match=r"Component 1 is <function .* no file of fastem holds"):
         fit.save(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_fixed_densities_are_saved(tmp_path):
+    X = _blobs(500)[0]
+    model = GaussianMixture(2, random_state=0).fit(X)
+    nested = FixedMixture([model, stats.multivariate_normal([1, 2], [[2, 0.3], [0.3, 1]])]).fit(X)
+    fit = FixedMixture([nested, stats.multivariate_normal([9, 9])], tol=1e-5).fit(X, sample_weight=np.arange(500) % 3)
+    fit.save(tmp_path / "m")
+    again = fastem.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.score_samples(X), fit.score_samples(X))
+    np.testing.assert_array_equal(again.weights_, fit.weights_)
+    assert again.optimality_gap_ == fit.optimality_gap_ and again.stop_reason_ == fit.stop_reason_
+    counts = FixedMixture([stats.poisson(2), stats.nbinom(5, p=0.2), stats.binom(20, 0.5)]).fit(
+        np.arange(12.0)[:, None]
+    )
+    counts.save(tmp_path / "counts")
+    again = fastem.load(tmp_path / "counts")
+    np.testing.assert_array_equal(again.predict_proba([[1], [4], [9]]), counts.predict_proba([[1], [4], [9]]))
+    np.testing.assert_array_equal(again.fit(np.arange(12.0)[:, None]).weights_, counts.weights_)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": "eval"}, "no distribution 'eval'"),
+        ({"name": "rv_continuous"}, "no distribution 'rv_continuous'"),
+        ({"name": 3}, "no distribution 3"),
+        ({"args": (1.0, -2.0)}, "norm has no parameters"),
+        ({"kwds": {"sloth": 2.0}}, "sound model"),
+    ],
+)
+def test_distributions_in_files_are_checked(tmp_path, monkeypatch, changed, message):
+    """A file may hold whatever its checksum belongs to."""
+    fit = FixedMixture([stats.norm(0, 2), stats.norm(5)]).fit([[0.0], [5.0]])
+    monkeypatch.setattr(FrozenDistribution, "get_params", lambda self, deep=True: vars(self) | changed)
+    fit.save(tmp_path / "m")
+    monkeypatch.undo()
+    with pytest.raises(fastem.ModelFileError, match=message):
+        fastem.load(tmp_path / "m")
+
+
+def test_fixed_densities_go_on_from_a_checkpoint_and_on_dask(tmp_path):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(-2, 1, 300), rng.normal(2, 1, 700)])[:, None]
+    components = [stats.norm(-2), stats.norm(2), stats.norm(0, 5)]
+    whole = FixedMixture(components).fit(X)
+    with pytest.warns(Warning, match="could still gain"):
+        FixedMixture(components, callbacks=lambda it: it.n_iter == 5).fit(X, checkpoint=tmp_path / "fit")
+    again = FixedMixture(components).fit(X, checkpoint=tmp_path / "fit")
+    np.testing.assert_array_equal(again.weights_, whole.weights_)
+    assert again.n_iter_ == whole.n_iter_ and again.optimality_gap_ == whole.optimality_gap_
+    with pytest.raises(ValueError, match="belongs to another fit"):
+        FixedMixture([stats.norm(-2), stats.norm(2), stats.norm(0, 6)]).fit(X, checkpoint=tmp_path / "fit")
+    spread = FixedMixture(components).fit(dask.array.from_array(X, chunks=(300, 1)))
+    np.testing.assert_allclose(spread.weights_, whole.weights_, rtol=1e-10)
 
 
 def test_draws_from_fixed_densities():

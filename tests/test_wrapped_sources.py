@@ -13,7 +13,7 @@ import fastem
 from fastem import FixedMixture, GaussianMixture, Mixture
 from fastem.engine.cluster import ClusterData, make_data
 from fastem.engine.partial_labels import PartialLabels
-from fastem.estimators.fixed_mixture import _DensitySource
+from fastem.estimators._densities import DensitySource
 from fastem.families import LinearRegression
 from fastem.sources import (
     CensoredSource,
@@ -54,7 +54,7 @@ WRAPPERS = {
     "censored": lambda source: CensoredSource(source, np.where(Y > 0, np.nan, -1.0)),
     "offset": lambda source: OffsetSource(source, Y),
     "coded": lambda source: CodedSource(source, {1: np.arange(2.0)}, {1}),
-    "densities": lambda source: _DensitySource(source, [_density, _density]),
+    "densities": lambda source: DensitySource(source, [_density, _density]),
 }
 
 

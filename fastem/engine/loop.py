@@ -26,6 +26,7 @@ class StopReason(Enum):
     """Why a fit ended."""
 
     CONVERGED = "the objective changed by less than tol"
+    OPTIMAL = "no parameters are better by tol"
     MAX_ITER = "max_iter was reached"
     SADDLE = "components coincide at a saddle point"
     CALLBACK = "a callback stopped the fit"
@@ -139,7 +140,7 @@ class Fit:
     @property
     def converged(self) -> bool:
         """Converged, and the objective never fell by more than rounding explains."""
-        return self.reason is StopReason.CONVERGED and not self.falls
+        return self.reason in (StopReason.CONVERGED, StopReason.OPTIMAL) and not self.falls
 
 
 def run(
@@ -155,12 +156,14 @@ def run(
     keep: Callable[[], None] | None = None,
     reach: float = np.inf,
     escape: Callable[[Fit], Any] | None = None,
+    bound: Callable[[Fit], float] | None = None,
 ) -> Fit:
     """EM iterations from the state `fit` on, until the objective changes by less than `tol`.
 
     What it would still gain must be projected to be no more than `reach`, too. Then `escape` may
-    return parameters that lead further up, from which the fit goes on, or None. `keep` is called
-    after each iteration, when `fit` is whole.
+    return parameters that lead further up, from which the fit goes on, or None. If the model knows
+    a `bound` on what the objective can gain, the fit ends when it is below `tol`, and not before.
+    `keep` is called after each iteration, when `fit` is whole.
     """
     while fit.reason is None:
         if len(fit.objectives) == max_iter:
@@ -177,6 +180,8 @@ def run(
         stops = [callback(told) for callback in callbacks]
         if any(stops):
             fit.reason = StopReason.CALLBACK
+        elif bound is not None:
+            fit.reason = StopReason.OPTIMAL if bound(fit) < tol else None
         elif not step.events and abs(fit.changes[-1]) < tol:
             is_over = has_converged(fit, tol, reach, shape.dtype)
             onward = escape(fit) if escape is not None and (is_over or _creeps(fit)) else None

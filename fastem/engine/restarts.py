@@ -102,6 +102,8 @@ class Runs:
         What a converged fit may still gain, as it is projected; infinite if only `tol` counts.
     escape : callable, optional
         From a fit that stands still, parameters that lead further up, or None.
+    bound : callable, optional
+        From a fit, what its objective can gain at most.
     look : callable, optional
         Called with each fit that ended, before it is reported.
     """
@@ -120,6 +122,7 @@ class Runs:
     checkpoint: Keeper | None = None
     reach: float = np.inf
     escape: Callable[[Fit], Any] | None = None
+    bound: Callable[[Fit], float] | None = None
     look: Callable[[Fit], None] | None = None
 
     def best(self, rng: np.random.RandomState) -> Fit:
@@ -139,7 +142,11 @@ class Runs:
 
     def _go_on(self, resumed: Snapshot | None) -> Snapshot | None:
         """A callback's word does not outlive its fit."""
-        if resumed is not None and resumed.fit.reason is StopReason.CALLBACK:
+        if resumed is None or resumed.fit.reason is not StopReason.CALLBACK:
+            return resumed
+        if self.bound is not None:
+            resumed.fit.reason = StopReason.OPTIMAL if self.bound(resumed.fit) < self.tol else None
+        else:
             is_over = has_converged(resumed.fit, self.tol, self.reach, self.shape.dtype)
             resumed.fit.reason = StopReason.CONVERGED if is_over else None
         return resumed
@@ -181,6 +188,7 @@ class Runs:
             keep=lambda: self._keep(now),
             reach=self.reach,
             escape=self.escape,
+            bound=self.bound,
         )
         if self.look is not None:
             self.look(now.fit)

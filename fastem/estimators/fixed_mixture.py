@@ -1,33 +1,42 @@
 """Mixtures of known densities: only the weights are estimated."""
 
 import copy
-import inspect
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from fastem.engine.cluster import make_data
-from fastem.engine.data import accumulate
+from fastem.engine.data import Data, accumulate
+from fastem.engine.loop import Fit, as_listeners
+from fastem.engine.restarts import Runs
 from fastem.estimators._checks import check_number, check_weights, refuse_masked
-from fastem.estimators._fitted import FittedMixture
+from fastem.estimators._densities import DensitySource, draws, identity, restored, stored
 from fastem.estimators._input import FamilyModel
+from fastem.estimators._record import FitRecord
 from fastem.families.fixed import Fixed, FixedParams
 from fastem.kernels.memory import available_memory
 from fastem.latent.mixture.contract import MixtureParams
-from fastem.latent.mixture.model import MixtureModel
-from fastem.sources import ArraySource, RowwiseSource, Source
+from fastem.latent.mixture.weights import Gain, WeightsModel, gain
+from fastem.report.verbose import VerboseLines
+from fastem.sources import ArraySource, Source
+from fastem.storage.atomic_write import require_directory
+from fastem.storage.checkpoints import Checkpoint, describe
+from fastem.storage.model_files import save
+from fastem.storage.registry import storable
 
 __all__ = ["FixedMixture"]
 
 
-class FixedMixture(FittedMixture):
+@storable
+class FixedMixture(FitRecord):
     """Mixture of given densities, of which the weights are estimated, with a certified optimality gap.
 
     The log-likelihood is concave in the weights. With ``D_k = mean_i f_k(x_i) / f(x_i)`` no weights
@@ -50,6 +59,8 @@ class FixedMixture(FittedMixture):
         Seed of `sample`.
     n_threads : int, optional
         Threads to use; default: all that the machine grants.
+    verbose, verbose_interval, callbacks
+        As in `fastem.GaussianMixture`.
 
     Attributes
     ----------
@@ -57,7 +68,9 @@ class FixedMixture(FittedMixture):
         The weights; they sum to 1.
     optimality_gap_ : float
         What the best weights could add to the mean log-likelihood of a row, at most.
-    log_likelihood_, lower_bounds_, n_iter_, converged_, n_parameters_, fit_seconds_, n_features_in_
+    log_likelihood_, lower_bound_, lower_bounds_, n_iter_, converged_, stop_reason_, history_, n_parameters_
+        As in `fastem.GaussianMixture`; the last iteration finds that the gap is small, and leaves the weights.
+    fit_seconds_, total_weight_, n_features_in_
         As in `fastem.GaussianMixture`.
 
     Examples
@@ -79,6 +92,9 @@ class FixedMixture(FittedMixture):
         weights_init: Any = None,
         random_state: Any = None,
         n_threads: int | None = None,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        callbacks: Any = None,
     ):
         self.components = components
         self.tol = tol
@@ -86,15 +102,31 @@ class FixedMixture(FittedMixture):
         self.weights_init = weights_init
         self.random_state = random_state
         self.n_threads = n_threads
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.callbacks = callbacks
 
-    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        checkpoint: Any = None,
+        checkpoint_every: float = 60.0,
+        client: Any = None,
+    ) -> Self:
         """Estimate the weights.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), path or open source
+        X : array-like of shape (n_samples, n_features), path, function or open source
+            All that `fastem.open` opens.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, not negative.
+        checkpoint, checkpoint_every, client
+            As in `fastem.GaussianMixture.fit`; densities that run on a cluster must be picklable.
 
         Returns
         -------
@@ -105,54 +137,119 @@ class FixedMixture(FittedMixture):
         ValueError
             If a row has density 0 under all components, or a density is NaN; it names the row.
         """
+        self._check_parameters()
+        check_number("checkpoint_every", checkpoint_every, Real, 0)
+        if checkpoint is not None:
+            require_directory(checkpoint, "checkpoint")
+        began = time.perf_counter()
+        opened = self._open(X, None, {}, reset=True)
+        is_local = client is None and opened.on_cluster(list) is None
+        source = self._cached(opened) if is_local else opened
+        data = make_data(source, check_weights(sample_weight, source.n_rows), client, self.n_threads)
+        model, shape = self._fitted_model(), self._shape(source)
+        kept = None
+        if checkpoint is not None:
+            kept = self._make_checkpoint(checkpoint, checkpoint_every, opened, data)
+        runs = Runs(
+            model,
+            data,
+            shape,
+            self._starts,
+            several=False,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            listeners=as_listeners(self.callbacks),
+            lines=VerboseLines(self.verbose, self.verbose_interval),
+            checkpoint=kept,
+            bound=lambda fit: float(fit.memory.largest),
+        )
+        best = runs.best(check_random_state(self.random_state))
+        final = accumulate(model, best.params, data, shape)
+        self._set_fit(model, best, shape.n_features)
+        self.optimality_gap_ = gain(final, best.params)
+        self.log_likelihood_ = float(final.log_likelihood) * data.unit
+        self.total_weight_ = float(final.weight) * data.unit
+        self.deaths_: list[int] = []
+        self.saddles_: list[int] = []
+        self.fit_seconds_ = time.perf_counter() - began
+        self._warn(best)
+        return self
+
+    def _check_parameters(self) -> None:
         refuse_masked("weights_init", self.weights_init)
         check_number("tol", self.tol, Real, 0)
-        check_number("max_iter", self.max_iter, Integral, 1)
+        for name in ("max_iter", "verbose_interval"):
+            check_number(name, getattr(self, name), Integral, 1)
         if not len(self.components):
             raise ValueError("components is empty: a mixture needs at least one density.")
-        began = time.perf_counter()
-        weights = self._start()
-        source = self._cached(self._open(X, None, {}, reset=True))
-        data = make_data(source, check_weights(sample_weight, source.n_rows), None, self.n_threads)
-        model, numbers = self._fitted_model(), FixedParams(np.arange(len(weights), dtype=np.float64))
-        bounds: list[float] = []
-        while True:
-            params = MixtureParams(weights, numbers)
-            stats = accumulate(model, params, data, self._shape(source))
-            bounds.append(model.objective(stats, params))
-            shares = stats.counts / stats.weight
-            positive = weights > 0
-            gap = float(np.max(shares[positive] / weights[positive])) - 1
-            if gap < self.tol or len(bounds) > self.max_iter:
-                break
-            weights = shares / shares.sum()
-        self.weights_ = weights
-        self.optimality_gap_ = max(gap, 0.0)
-        self.converged_ = gap < self.tol
-        self.lower_bounds_ = bounds
-        self.lower_bound_ = bounds[-1]
-        self.n_iter_ = len(bounds) - 1
-        self.log_likelihood_ = float(stats.log_likelihood)
-        self.n_parameters_ = len(weights) - 1
-        self.fit_seconds_ = time.perf_counter() - began
-        if not self.converged_:
+
+    def _make_checkpoint(self, path: Any, every: float, source: Source, data: Data) -> Checkpoint:
+        facts = {
+            "class": "FixedMixture",
+            "components": [identity(component) for component in self.components],
+            **{name: describe(getattr(self, name)) for name in ("tol", "max_iter", "weights_init")},
+            "sample_weight": describe(data.weights if len(data.weights) else None),
+            "data": source.fingerprint(),
+        }
+        return Checkpoint(path, every, facts, self._params(np.empty(0)), None, Gain(np.empty(0)), tuple)
+
+    def _publish(self, model: FamilyModel, params: MixtureParams) -> None:
+        self.weights_ = params.weights
+
+    def _warn(self, fit: Fit) -> None:
+        if not fit.converged:
             warnings.warn(
-                f"The weights could still gain {gap:.2g} in the mean log-likelihood: increase max_iter or tol.",
+                f"The weights could still gain {self.optimality_gap_:.2g} in the mean log-likelihood: increase "
+                "max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self
 
     @property
     def n_components(self) -> int:
         """Number of components."""
         return len(self.components)
 
-    def save(self, path: Any) -> None:
-        """Densities are functions, which no file of fastem holds: keep `weights_`, or use pickle."""
-        raise NotImplementedError("Densities are functions: keep weights_, or use pickle.")
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file that `fastem.load` reads.
 
-    def _start(self) -> np.ndarray:
+        Parameters
+        ----------
+        path : path
+            By convention it ends in ``.fastem``.
+
+        Raises
+        ------
+        TypeError
+            If a component is neither a fitted model of this library nor a distribution of scipy.stats with its
+            parameters (of one variable, or ``multivariate_normal``): no file holds functions.
+        """
+        check_is_fitted(self)
+        save(self._as_stored(), path)
+
+    def _as_stored(self) -> Self:
+        """The model with components as files hold them."""
+        twin = copy.copy(self)
+        twin.components = [stored(component, k) for k, component in enumerate(self.components)]
+        return twin
+
+    def _check_loaded(self) -> None:
+        """Raise ValueError unless components and attributes are what a fit could have left."""
+        self.components = [restored(component) for component in self.components]
+        self._check_parameters()
+        check_number("n_features_in_", self.n_features_in_, Integral, 1)
+        k, weights = len(self.components), np.asarray(self.weights_, dtype=np.float64)
+        if weights.shape != (k,) or not (weights >= 0).all() or not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+            raise ValueError(f"weights_ are not {k} numbers that are not negative and sum to 1.")
+        if type(self.optimality_gap_) is not float or not self.optimality_gap_ >= 0:
+            raise ValueError(f"optimality_gap_ is {self.optimality_gap_!r}.")
+        self._check_record()
+
+    def _starts(self, rng: np.random.RandomState) -> Iterator[Fit]:
+        """The beginning of the only run; `rng` is for draws alone."""
+        yield Fit(self._params(self._first_weights()), memory=Gain(np.array(np.inf)))
+
+    def _first_weights(self) -> np.ndarray:
         k = len(self.components)
         if self.weights_init is None:
             return np.full(k, 1 / k)
@@ -162,13 +259,17 @@ class FixedMixture(FittedMixture):
         return weights
 
     def _fitted_model(self) -> FamilyModel:
-        return MixtureModel(Fixed(), len(self.components))
+        return WeightsModel(Fixed(), len(self.components), float(self.tol))
 
     def _fitted(self) -> MixtureParams:
-        return MixtureParams(self.weights_, FixedParams(np.arange(len(self.weights_), dtype=np.float64)))
+        return self._params(self.weights_)
+
+    @staticmethod
+    def _params(weights: np.ndarray) -> MixtureParams:
+        return MixtureParams(weights, FixedParams(np.arange(len(weights), dtype=np.float64)))
 
     def _open(self, X: Any, y: Any, side: dict[str, Any], *, reset: bool) -> Source:
-        return _DensitySource(super()._open(X, y, side, reset=reset), self.components)
+        return DensitySource(super()._open(X, y, side, reset=reset), self.components)
 
     def _cached(self, source: Source) -> Source:
         """The log-densities in memory, if there is room: they are the same in each iteration."""
@@ -181,68 +282,4 @@ class FixedMixture(FittedMixture):
         raise NotImplementedError("Densities that are given do not tell what is missing.")
 
     def _draw(self, k: int, n: int, rng: np.random.RandomState) -> np.ndarray:
-        component = self.components[k]
-        if hasattr(component, "rvs"):
-            draws = component.rvs(size=n, random_state=rng)
-        elif not hasattr(component, "sample"):
-            raise TypeError(f"Component {k} has no method to draw from it: neither rvs nor sample.")
-        elif "random_state" in (known := inspect.signature(component.sample).parameters):
-            draws = component.sample(n, random_state=rng)
-        elif "rng" in known:
-            draws = component.sample(n, rng=np.random.default_rng(rng.randint(2**31)))
-        else:
-            model = copy.copy(component)
-            model.random_state = rng
-            draws = model.sample(n)
-        return np.reshape(draws[0] if isinstance(draws, tuple) else draws, (n, -1))
-
-
-class _DensitySource(RowwiseSource):
-    """Log-densities of the rows of another source under each component."""
-
-    def __init__(self, source: Source, components: Sequence[Any], first_row: int = 0):
-        super().__init__(source)
-        self.components, self.first_row = components, first_row
-        self.n_features, self.names = len(components), None
-        self.dtype = np.dtype(np.float64)
-
-    def _own_facts(self) -> dict[str, Any]:
-        return {"components": [repr(component) for component in self.components]}
-
-    def _wrapper(self, rows: Any) -> Callable[[Source], Source]:
-        first_row = self.first_row + (rows.start if isinstance(rows, slice) else 0)
-        return partial(_DensitySource, components=self.components, first_row=first_row)
-
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        with self.source.reading() as fill_rows:
-
-            def fill(first: int, out: np.ndarray) -> None:
-                rows = np.empty((len(out), self.source.n_features), self.source.dtype)
-                fill_rows(first, rows)
-                for k, component in enumerate(self.components):
-                    out[:, k] = np.maximum(_log_density(component, rows, k), -1e30)
-                nowhere = (out <= -1e30).all(axis=1)
-                if nowhere.any():
-                    row = self.first_row + first + int(np.argmax(nowhere))
-                    raise ValueError(f"Row {row} of X has density 0 under all components: add one that covers it.")
-
-            yield fill
-
-
-def _log_density(component: Any, rows: np.ndarray, k: int) -> np.ndarray:
-    names = ("logpdf", "logpmf", "score_samples")
-    function = next((getattr(component, name) for name in names if hasattr(component, name)), component)
-    given = function(rows)
-    values = np.where(np.ma.getmaskarray(given), np.nan, np.ma.getdata(given)).astype(np.float64)
-    if values.shape == (len(rows), 1):
-        values = values[:, 0]
-    if values.shape != (len(rows),):
-        raise ValueError(f"Component {k} must give log-densities of shape (n,), but gave {values.shape}.")
-    if not (values < np.inf).all():
-        wrong = int(np.argmin(values < np.inf))
-        raise ValueError(
-            f"Component {k} must give log-densities that are finite or -inf, but gave {values[wrong]} for the row "
-            f"{rows[wrong]}."
-        )
-    return values
+        return draws(self.components[k], k, n, rng)

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -183,11 +184,23 @@ def describe(value: Any) -> Any:
     if isinstance(value, list | tuple) and not all(isinstance(item, bool | int | float | np.number) for item in value):
         return [describe(item) for item in value]
     if callable(value):
-        return getattr(value, "__qualname__", type(value).__name__)
+        return _describe_function(value)
     array = np.asarray(value)
     if array.dtype.kind == "O":  # its bytes are addresses
         return describe(array.tolist())
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
+
+
+def _describe_function(function: Any) -> str:
+    """What tells a function from another one, or from its earlier version."""
+    code = getattr(getattr(function, "py_func", function), "__code__", None)
+    name = str(getattr(function, "__qualname__", type(function).__name__))
+    return name if code is None else f"{name} {_digest_of(code)}"
+
+
+def _digest_of(code: CodeType) -> str:
+    constants = [_digest_of(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    return hashlib.sha256(repr((code.co_code, code.co_names, constants)).encode()).hexdigest()[:16]
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -30,16 +30,22 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     path : path
     """
     arrays: dict[str, np.ndarray] = {}
-    values: dict[str, Any] = {}
+    params, fitted = _put_model("", model, arrays)
+    facts = {"class": type(model).__name__, "params": json.dumps(params), "fitted": json.dumps(fitted)}
+    write(path, facts, arrays)
+
+
+def _put_model(prefix: str, model: Any, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings and fitted attributes of a model as JSON, with their arrays filed by names that begin with `prefix`."""
     params: dict[str, Any] = {}
+    fitted: dict[str, Any] = {}
     for name, value in model.get_params(deep=False).items():
         if name != "callbacks":
-            _put(f"params.{name}", value, arrays, params)
+            _put(f"{prefix}params.{name}", value, arrays, params)
     for name, value in vars(model).items():
         if name.endswith("_") and not name.startswith("_"):
-            _put(f"fitted.{name}", value, arrays, values)
-    facts = {"class": type(model).__name__, "params": json.dumps(params), "fitted": json.dumps(values)}
-    write(path, facts, arrays)
+            _put(f"{prefix}fitted.{name}", value, arrays, fitted)
+    return params, fitted
 
 
 def _put(name: str, value: Any, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
@@ -72,12 +78,16 @@ def _is_structured(value: Any) -> bool:
     if isinstance(value, list):
         inner = (
             isinstance(item, np.ndarray | dict)
-            or type(item) in settings().values()
+            or _is_registered(item)
             or (isinstance(item, list) and _is_structured(item))
             for item in value
         )
         return any(inner) or _is_ragged(value)
-    return isinstance(value, tuple) or type(value) in settings().values() or isinstance(value, set | frozenset)
+    return isinstance(value, tuple | set | frozenset) or _is_registered(value)
+
+
+def _is_registered(value: Any) -> bool:
+    return type(value) in settings().values() or type(value) in ESTIMATORS.values()
 
 
 def _is_ragged(values: list[Any] | tuple[Any, ...]) -> bool:
@@ -96,6 +106,10 @@ def _encode(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if type(value) in settings().values():
         given = value.get_params(deep=False)
         return {"class": type(value).__name__, "settings": _encode(name, given, arrays)}
+    if type(value) in ESTIMATORS.values():
+        prefix = f"inner.{name}."
+        params, fitted = _put_model(prefix, value, arrays)
+        return {"model": type(value).__name__, "prefix": prefix, "params": params, "fitted": fitted}
     if isinstance(value, dict):
         pairs = value.items()
         return {
@@ -129,6 +143,8 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         if inner not in settings():
             raise ValueError(f"it holds a family {inner!r}; import the module that defines it first")
         return settings()[inner](**_decode(value["settings"], arrays))
+    if kind == "model":
+        return _make_model(inner, value["params"], value["fitted"], value["prefix"], arrays)
     if kind == "array":
         return arrays[inner]
     if kind in ("strings", "booleans"):
@@ -174,14 +190,23 @@ def load(path: str | os.PathLike[str]) -> Any:
     facts, arrays = read(path)
     metadata = _read_facts(facts)
     try:
-        model = ESTIMATORS[metadata["class"]](**_collect("params.", metadata["params"], arrays))
-        for name, value in _collect("fitted.", metadata["fitted"], arrays).items():
-            require(name.endswith("_") and name.isidentifier(), f"it has an attribute {name!r}")
-            setattr(model, name, value)
-        with np.errstate(all="ignore"):
-            model._check_loaded()
+        model = _make_model(metadata["class"], metadata["params"], metadata["fitted"], "", arrays)
     except _UNSOUND as error:
         raise ModelFileError(f"{path} is not a sound model: {error or type(error).__name__}") from error
+    return model
+
+
+def _make_model(
+    kind: str, params: dict[str, Any], fitted: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray]
+) -> Any:
+    """The model that `_put_model` filed."""
+    require(kind in ESTIMATORS, f"it holds an unknown {kind!r}")
+    model = ESTIMATORS[kind](**_collect(f"{prefix}params.", params, arrays))
+    for name, value in _collect(f"{prefix}fitted.", fitted, arrays).items():
+        require(name.endswith("_") and name.isidentifier(), f"it has an attribute {name!r}")
+        setattr(model, name, value)
+    with np.errstate(all="ignore"):
+        model._check_loaded()
     return model
 
 
