@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 import fastem
 from fastem.kernels.launches import Launches
+from fastem.kernels.tiles import tile_rows
 from fastem.sources import Source
 from tests import stores
 from tests.cases import CASES
@@ -158,7 +159,7 @@ class _Cut(Source):
     def blocks(self):
         first = 0
         i = 0
-        tile = 2048 // self.dtype.itemsize
+        tile = tile_rows(self.dtype)
         while first < self.n_rows:
             count = self.tiles[i % len(self.tiles)] * tile
             block = self.array[first : first + count].copy()

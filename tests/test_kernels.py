@@ -14,6 +14,7 @@ from fastem.families._lookup import table_of
 from fastem.families.categorical import CategoricalParams
 from fastem.kernels.kernel_arguments import flat
 from fastem.kernels.launches import Launches
+from fastem.kernels.tiles import tile_rows
 from fastem.latent.mixture.contract import MixtureParams
 from fastem.latent.mixture.deaths import reseeds
 from fastem.latent.mixture.kernels import Output
@@ -22,6 +23,7 @@ from fastem.latent.mixture.passes import AccumulatePass
 from fastem.sources import ArraySource
 from tests.truths import COVARIANCE_TYPES, e_step, incomplete_step, m_step, random_covariances
 
+TILE = tile_rows(np.dtype(np.float64))
 TOLERANCES = {np.float64: {"rtol": 1e-9, "atol": 1e-9}, np.float32: {"rtol": 2e-4, "atol": 1e-4}}
 
 
@@ -101,7 +103,7 @@ def test_one_step_with_missing_cells(covariance_type, dtype, d, k):
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-@pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 511, 512, 513, 64 * 256 + 3])
+@pytest.mark.parametrize("n", [1, 2, TILE - 1, TILE, TILE + 1, 2 * TILE - 1, 2 * TILE, 2 * TILE + 1, 64 * TILE + 3])
 def test_tails_of_tiles(covariance_type, n):
     X, params, model, _ = _problem(covariance_type, 3, 2, n, np.float64)
     stats, _ = _step(model, params, Data(ArraySource(X)))

@@ -112,6 +112,28 @@ def test_operations_mean_what_numpy_says(dtype):
 
 
 @njit
+def _narrow_operations(a, b, out):
+    w = simd.narrow_lanes(a)
+    x, y = simd.load_narrow(a, 0), simd.load_narrow(b, 1)
+    simd.store(out, 0, x * y)
+    simd.store(out, w, simd.splat_narrow(a, 2) - y)
+    simd.store(out, 2 * w, x + simd.splat_like(y, b, 2))
+    simd.store(out, 3 * w, simd.fma(x, simd.fill(y, 0.5), simd.huge(x)))
+    return w
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_narrow_vectors(dtype):
+    w = simd.NARROW_BYTES // np.dtype(dtype).itemsize
+    a, b = np.random.default_rng(7).normal(size=(2, w + 1)).astype(dtype)
+    out = np.empty(4 * w, dtype)
+    assert _narrow_operations(a, b, out) == w
+    x, y = a[:w], b[1:]
+    expected = [x * y, a[2] - y, x + b[2], np.full(w, np.finfo(dtype).max / 4)]
+    np.testing.assert_allclose(out.reshape(4, w), np.array(expected, dtype), rtol=2 * np.finfo(dtype).eps)
+
+
+@njit
 def _sums(x, out):
     w = simd.lanes(x)
     a, b, c, d = simd.load(x, 0), simd.load(x, w), simd.load(x, 2 * w), simd.load(x, 3 * w)

@@ -7,6 +7,7 @@ import pytest
 
 import fastem
 from fastem import DataChangedError, GaussianMixture
+from fastem.kernels.tiles import tile_rows
 from fastem.sources import NpySource, write_npy
 
 RNG = np.random.default_rng(0)
@@ -33,7 +34,7 @@ def test_several_blocks_of_one_file(tmp_path, monkeypatch):
     blocks = [block.copy() for _, block in NpySource(tmp_path / "a.npy").blocks()]
     assert len(blocks) > 10
     np.testing.assert_array_equal(np.concatenate(blocks), array)
-    assert all(len(block) % 256 == 0 for block in blocks[:-1])
+    assert all(len(block) % tile_rows(array.dtype) == 0 for block in blocks[:-1])
 
 
 @pytest.mark.parametrize(

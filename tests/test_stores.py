@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import fastem
 from fastem import GaussianMixture
+from fastem.kernels.tiles import tile_rows
 from fastem.sources import Source
 from fastem.sources._cursor import Cursor
 from tests import stores
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def _all_rows(source):
     blocks = [(first, block.copy()) for first, block in source.blocks()]
     assert [first for first, _ in blocks] == np.cumsum([0, *(len(block) for _, block in blocks)])[:-1].tolist()
-    assert all(first % (2048 // source.dtype.itemsize) == 0 for first, _ in blocks)
+    assert all(first % tile_rows(source.dtype) == 0 for first, _ in blocks)
     return np.concatenate([np.empty((0, source.n_features), source.dtype), *(block for _, block in blocks)])
 
 

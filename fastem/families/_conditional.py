@@ -27,7 +27,9 @@ from fastem.kernels.simd import (
     lanes,
     load,
     load_block,
+    load_narrow,
     minimum,
+    narrow_lanes,
     splat,
     splat_block,
     store,
@@ -215,8 +217,8 @@ def _shift(params, k, z, d, m):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def _measure(z, d, m, factors, at_factor, out, at_out):  # type: ignore[no-untyped-def]
     """Half the squared lengths of filled deviations, negative."""
-    w = lanes(z)
-    half = fill(load(z, 0), -0.5)
+    w = narrow_lanes(z)
+    half = fill(load_narrow(z, 0), -0.5)
     for b in range(0, m, 2 * w):
         q0, q1 = squares(z, b, m + PAD, d, factors, at_factor)
         store(out, at_out + b, minimum(q0, huge(q0)) * half)
@@ -239,10 +241,10 @@ def _group_points(tile, holes, groups, lists):  # type: ignore[no-untyped-def]
     n_groups = 0
     for b in range(m):
         if holes[b] > 0.0:
-            slot = ((int(groups[_HASH * m + b]) * 2654435769) >> 12) & (2 * m - 1)
+            slot = ((int(groups[_HASH * m + b]) * 2654435769) >> 12) % (2 * m)
             g = int(groups[table + slot])
             while g >= 0 and not _is_alike(tile, groups, _HASH * m, int(groups[_FIRST * m + g]), b):
-                slot = (slot + 1) & (2 * m - 1)
+                slot = (slot + 1) % (2 * m)
                 g = int(groups[table + slot])
             if g < 0:
                 g = n_groups

@@ -14,7 +14,7 @@ from fastem.families._floor import floor_of, floor_variances, relative_floor
 from fastem.families._prior import GaussianPrior
 from fastem.families._settings import check_array, check_floor
 from fastem.families.family import Facts, Family, Maximized, Prepared
-from fastem.kernels.simd import splat
+from fastem.kernels.simd import splat_like
 
 __all__ = [
     "GaussianFamily", "GaussianParams", "GaussianStatistics", "Moments",
@@ -78,14 +78,14 @@ def centred(x: np.ndarray, centres: np.ndarray, low: np.ndarray, index: int) -> 
 
     float32 data keep all their digits: ``x - centres`` is exact where it matters.
     """
-    return (x - splat(centres, index)) - splat(low, index)
+    return (x - splat_like(x, centres, index)) - splat_like(x, low, index)
 
 
 @overload(centred, jit_options={"error_model": "numpy"})
 def _centred(x, centres, low, index):  # type: ignore[no-untyped-def]
     if centres.dtype == types.float32:
-        return lambda x, centres, low, index: (x - splat(centres, index)) - splat(low, index)
-    return lambda x, centres, low, index: x - splat(centres, index)
+        return lambda x, centres, low, index: (x - splat_like(x, centres, index)) - splat_like(x, low, index)
+    return lambda x, centres, low, index: x - splat_like(x, centres, index)
 
 
 # --- the structure of the covariances ---------------------------------------------------------

@@ -7,7 +7,20 @@ from numba import njit
 
 from fastem.engine.statistics import zeros
 from fastem.families._gaussian import LOG_2PI, GaussianFamily, GaussianParams, centred, require_positive
-from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store, where_greater
+from fastem.kernels.simd import (
+    add_totals,
+    fill,
+    fma,
+    huge,
+    lanes,
+    load,
+    load_narrow,
+    minimum,
+    narrow_lanes,
+    splat,
+    store,
+    where_greater,
+)
 from fastem.kernels.tiles import is_complete, n_points
 
 __all__ = [
@@ -72,7 +85,7 @@ def _add_four(tile, resp, params, j, k, first, at_first, second, at_second, step
     """Moments of features j to j + 3 in component k; second ones in one sum if `step` is 0."""
     m = n_points(tile)
     at = k * tile.shape[0] + j
-    s0 = fill(load(tile, 0), 0.0)
+    s0 = fill(load_narrow(tile, 0), 0.0)
     s1 = s0
     s2 = s0
     s3 = s0
@@ -80,12 +93,12 @@ def _add_four(tile, resp, params, j, k, first, at_first, second, at_second, step
     q1 = s0
     q2 = s0
     q3 = s0
-    for b in range(0, m, lanes(tile)):
-        r = load(resp, k * m + b)
-        z0 = centred(load(tile, j * m + b), params.centres, params.centres_low, at)
-        z1 = centred(load(tile, j * m + m + b), params.centres, params.centres_low, at + 1)
-        z2 = centred(load(tile, j * m + 2 * m + b), params.centres, params.centres_low, at + 2)
-        z3 = centred(load(tile, j * m + 3 * m + b), params.centres, params.centres_low, at + 3)
+    for b in range(0, m, narrow_lanes(tile)):
+        r = load_narrow(resp, k * m + b)
+        z0 = centred(load_narrow(tile, j * m + b), params.centres, params.centres_low, at)
+        z1 = centred(load_narrow(tile, j * m + m + b), params.centres, params.centres_low, at + 1)
+        z2 = centred(load_narrow(tile, j * m + 2 * m + b), params.centres, params.centres_low, at + 2)
+        z3 = centred(load_narrow(tile, j * m + 3 * m + b), params.centres, params.centres_low, at + 3)
         y0 = r * z0
         y1 = r * z1
         y2 = r * z2

@@ -12,7 +12,7 @@ from scipy.linalg import lapack
 
 from fastem.families._gaussian import centred, raise_singular
 from fastem.families._small import add_small, small_log_density
-from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, minimum, splat, store
+from fastem.kernels.simd import add_totals, fill, fma, huge, load_narrow, minimum, narrow_lanes, splat_narrow, store
 from fastem.kernels.tiles import n_points
 
 __all__ = [
@@ -134,15 +134,15 @@ def triangular_log_density(tile, params, factors, stride, out, scratch):  # type
     if d <= 3:
         small_log_density(tile, params, factors, stride, out)
         return
-    w = lanes(tile)
+    w = narrow_lanes(tile)
     m = n_points(tile)
     for k in range(out.shape[0]):
-        constant = splat(params.constants, k)
+        constant = splat_narrow(params.constants, k)
         half = fill(constant, -0.5)
         for b in range(0, m, 2 * w):
             for j in range(d):
-                z0 = centred(load(tile, j * m + b), params.means, params.means_low, k * d + j)
-                z1 = centred(load(tile, j * m + b + w), params.means, params.means_low, k * d + j)
+                z0 = centred(load_narrow(tile, j * m + b), params.means, params.means_low, k * d + j)
+                z1 = centred(load_narrow(tile, j * m + b + w), params.means, params.means_low, k * d + j)
                 store(scratch, 2 * w * j, z0)
                 store(scratch, 2 * w * j + w, z1)
             q0, q1 = squares(scratch, 0, 2 * w, d, factors, k * stride)
@@ -157,14 +157,14 @@ def add_triangular(tile, resp, counts, params, first, second, at, stride, lane, 
     if d <= 3:
         add_small(tile, resp, counts, params, first, second, at, stride, lane)
         return
-    w = lanes(tile)
+    w = narrow_lanes(tile)
     m = n_points(tile)
     n_components = resp.shape[0]
     for k in range(n_components):
         if counts[k] > 0.0:
             for j in range(d):
                 for b in range(0, m, w):
-                    z = centred(load(tile, j * m + b), params.centres, params.centres_low, k * d + j)
+                    z = centred(load_narrow(tile, j * m + b), params.centres, params.centres_low, k * d + j)
                     store(scratch, j * (m + PAD) + b, z)
             row = lane * n_components + k
             add_moments(scratch, m + PAD, d, m, resp, k * m, first, row * d, second, at + k * stride)
@@ -177,8 +177,8 @@ def squares(z, start, step, d, factor, at):  # type: ignore[no-untyped-def]
     The points' features lie `step` numbers apart, the first one at `start`. Four rows of L by two
     vectors of points stay in registers.
     """
-    w = lanes(z)
-    zero = fill(load(z, 0), 0.0)
+    w = narrow_lanes(z)
+    zero = fill(load_narrow(z, 0), 0.0)
     q0 = zero
     q1 = zero
     for i in range(0, d - 3, 4):
@@ -191,44 +191,44 @@ def squares(z, start, step, d, factor, at):  # type: ignore[no-untyped-def]
         a30 = zero
         a31 = zero
         for j in range(i + 1):
-            z0 = load(z, start + step * j)
-            z1 = load(z, start + step * j + w)
-            c = splat(factor, at)
+            z0 = load_narrow(z, start + step * j)
+            z1 = load_narrow(z, start + step * j + w)
+            c = splat_narrow(factor, at)
             a00 = fma(c, z0, a00)
             a01 = fma(c, z1, a01)
-            c = splat(factor, at + 1)
+            c = splat_narrow(factor, at + 1)
             a10 = fma(c, z0, a10)
             a11 = fma(c, z1, a11)
-            c = splat(factor, at + 2)
+            c = splat_narrow(factor, at + 2)
             a20 = fma(c, z0, a20)
             a21 = fma(c, z1, a21)
-            c = splat(factor, at + 3)
+            c = splat_narrow(factor, at + 3)
             a30 = fma(c, z0, a30)
             a31 = fma(c, z1, a31)
             at += 4
         # the triangle on the diagonal: three rows, two rows, one row
-        z0 = load(z, start + step * (i + 1))
-        z1 = load(z, start + step * (i + 1) + w)
-        c = splat(factor, at)
+        z0 = load_narrow(z, start + step * (i + 1))
+        z1 = load_narrow(z, start + step * (i + 1) + w)
+        c = splat_narrow(factor, at)
         a10 = fma(c, z0, a10)
         a11 = fma(c, z1, a11)
-        c = splat(factor, at + 1)
+        c = splat_narrow(factor, at + 1)
         a20 = fma(c, z0, a20)
         a21 = fma(c, z1, a21)
-        c = splat(factor, at + 2)
+        c = splat_narrow(factor, at + 2)
         a30 = fma(c, z0, a30)
         a31 = fma(c, z1, a31)
-        z0 = load(z, start + step * (i + 2))
-        z1 = load(z, start + step * (i + 2) + w)
-        c = splat(factor, at + 3)
+        z0 = load_narrow(z, start + step * (i + 2))
+        z1 = load_narrow(z, start + step * (i + 2) + w)
+        c = splat_narrow(factor, at + 3)
         a20 = fma(c, z0, a20)
         a21 = fma(c, z1, a21)
-        c = splat(factor, at + 4)
+        c = splat_narrow(factor, at + 4)
         a30 = fma(c, z0, a30)
         a31 = fma(c, z1, a31)
-        c = splat(factor, at + 5)
-        a30 = fma(c, load(z, start + step * (i + 3)), a30)
-        a31 = fma(c, load(z, start + step * (i + 3) + w), a31)
+        c = splat_narrow(factor, at + 5)
+        a30 = fma(c, load_narrow(z, start + step * (i + 3)), a30)
+        a31 = fma(c, load_narrow(z, start + step * (i + 3) + w), a31)
         at += 6
         q0 = fma(a00, a00, fma(a10, a10, fma(a20, a20, fma(a30, a30, q0))))
         q1 = fma(a01, a01, fma(a11, a11, fma(a21, a21, fma(a31, a31, q1))))
@@ -239,18 +239,18 @@ def squares(z, start, step, d, factor, at):  # type: ignore[no-untyped-def]
         a11 = zero
         i = d - d % 4
         for j in range(i + 1):
-            z0 = load(z, start + step * j)
-            z1 = load(z, start + step * j + w)
-            c = splat(factor, at)
+            z0 = load_narrow(z, start + step * j)
+            z1 = load_narrow(z, start + step * j + w)
+            c = splat_narrow(factor, at)
             a00 = fma(c, z0, a00)
             a01 = fma(c, z1, a01)
-            c = splat(factor, at + 1)
+            c = splat_narrow(factor, at + 1)
             a10 = fma(c, z0, a10)
             a11 = fma(c, z1, a11)
             at += 2
-        c = splat(factor, at)
-        a10 = fma(c, load(z, start + step * (i + 1)), a10)
-        a11 = fma(c, load(z, start + step * (i + 1) + w), a11)
+        c = splat_narrow(factor, at)
+        a10 = fma(c, load_narrow(z, start + step * (i + 1)), a10)
+        a11 = fma(c, load_narrow(z, start + step * (i + 1) + w), a11)
         at += 1
         q0 = fma(a00, a00, fma(a10, a10, q0))
         q1 = fma(a01, a01, fma(a11, a11, q1))
@@ -258,9 +258,9 @@ def squares(z, start, step, d, factor, at):  # type: ignore[no-untyped-def]
         a00 = zero
         a01 = zero
         for j in range(d):
-            c = splat(factor, at + j)
-            a00 = fma(c, load(z, start + step * j), a00)
-            a01 = fma(c, load(z, start + step * j + w), a01)
+            c = splat_narrow(factor, at + j)
+            a00 = fma(c, load_narrow(z, start + step * j), a00)
+            a01 = fma(c, load_narrow(z, start + step * j + w), a01)
         q0 = fma(a00, a00, q0)
         q1 = fma(a01, a01, q1)
     return q0, q1
@@ -273,8 +273,8 @@ def add_moments(z, step, d, m, resp, r, first, at_first, second, at):  # type: i
     `z` holds m points, whose d features lie `step` numbers apart, and space for four more; `r` is the
     flat index of the points' responsibilities. Four by two accumulators stay in registers.
     """
-    w = lanes(z)
-    zero = fill(load(z, 0), 0.0)
+    w = narrow_lanes(z)
+    zero = fill(load_narrow(z, 0), 0.0)
     y = d * step
     for i in range(0, d - 3, 4):
         _weigh_four(z, y, i, step, m, resp, r, first, at_first)
@@ -288,18 +288,18 @@ def add_moments(z, step, d, m, resp, r, first, at_first, second, at):  # type: i
             a30 = zero
             a31 = zero
             for b in range(0, m, w):
-                z0 = load(z, j * step + b)
-                z1 = load(z, j * step + step + b)
-                c = load(z, y + b)
+                z0 = load_narrow(z, j * step + b)
+                z1 = load_narrow(z, j * step + step + b)
+                c = load_narrow(z, y + b)
                 a00 = fma(c, z0, a00)
                 a01 = fma(c, z1, a01)
-                c = load(z, y + m + b)
+                c = load_narrow(z, y + m + b)
                 a10 = fma(c, z0, a10)
                 a11 = fma(c, z1, a11)
-                c = load(z, y + 2 * m + b)
+                c = load_narrow(z, y + 2 * m + b)
                 a20 = fma(c, z0, a20)
                 a21 = fma(c, z1, a21)
-                c = load(z, y + 3 * m + b)
+                c = load_narrow(z, y + 3 * m + b)
                 a30 = fma(c, z0, a30)
                 a31 = fma(c, z1, a31)
             add_totals(second, at, (a00, a01, a10, a11, a20, a21, a30, a31))
@@ -319,18 +319,18 @@ def add_moments(z, step, d, m, resp, r, first, at_first, second, at):  # type: i
 @njit(error_model="numpy")
 def _add_two_by_two(z, y, j, step, m, second, at):  # type: ignore[no-untyped-def]
     """Products of two weighted features at `y` with features j and j + 1."""
-    w = lanes(z)
-    a00 = fill(load(z, 0), 0.0)
+    w = narrow_lanes(z)
+    a00 = fill(load_narrow(z, 0), 0.0)
     a01 = a00
     a10 = a00
     a11 = a00
     for b in range(0, m, w):
-        z0 = load(z, j * step + b)
-        z1 = load(z, j * step + step + b)
-        c = load(z, y + b)
+        z0 = load_narrow(z, j * step + b)
+        z1 = load_narrow(z, j * step + step + b)
+        c = load_narrow(z, y + b)
         a00 = fma(c, z0, a00)
         a01 = fma(c, z1, a01)
-        c = load(z, y + m + b)
+        c = load_narrow(z, y + m + b)
         a10 = fma(c, z0, a10)
         a11 = fma(c, z1, a11)
     add_totals(second, at, (a00, a01, a10, a11))
@@ -339,19 +339,19 @@ def _add_two_by_two(z, y, j, step, m, second, at):  # type: ignore[no-untyped-de
 @njit(error_model="numpy")
 def _weigh_four(z, y, i, step, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
     """Store ``r z`` of four features from the i-th on at `y`; add its sums to the first moments."""
-    w = lanes(z)
-    zero = fill(load(z, 0), 0.0)
+    w = narrow_lanes(z)
+    zero = fill(load_narrow(z, 0), 0.0)
     a0 = zero
     a1 = zero
     a2 = zero
     a3 = zero
     o = i * step
     for b in range(0, m, w):
-        c = load(resp, r + b)
-        y0 = c * load(z, o + b)
-        y1 = c * load(z, o + step + b)
-        y2 = c * load(z, o + 2 * step + b)
-        y3 = c * load(z, o + 3 * step + b)
+        c = load_narrow(resp, r + b)
+        y0 = c * load_narrow(z, o + b)
+        y1 = c * load_narrow(z, o + step + b)
+        y2 = c * load_narrow(z, o + 2 * step + b)
+        y3 = c * load_narrow(z, o + 3 * step + b)
         store(z, y + b, y0)
         store(z, y + m + b, y1)
         store(z, y + 2 * m + b, y2)
@@ -366,13 +366,13 @@ def _weigh_four(z, y, i, step, m, resp, r, first, at_first):  # type: ignore[no-
 @njit(error_model="numpy")
 def _weigh_two(z, y, i, step, m, resp, r, first, at_first):  # type: ignore[no-untyped-def]
     """The same for two features."""
-    w = lanes(z)
-    a0 = fill(load(z, 0), 0.0)
+    w = narrow_lanes(z)
+    a0 = fill(load_narrow(z, 0), 0.0)
     a1 = a0
     for b in range(0, m, w):
-        c = load(resp, r + b)
-        y0 = c * load(z, i * step + b)
-        y1 = c * load(z, i * step + step + b)
+        c = load_narrow(resp, r + b)
+        y0 = c * load_narrow(z, i * step + b)
+        y1 = c * load_narrow(z, i * step + step + b)
         store(z, y + b, y0)
         store(z, y + m + b, y1)
         a0 = a0 + y0
@@ -383,13 +383,13 @@ def _weigh_two(z, y, i, step, m, resp, r, first, at_first):  # type: ignore[no-u
 @njit(error_model="numpy")
 def _add_last_row(z, y, i, step, m, resp, r, first, at_first, second, at):  # type: ignore[no-untyped-def]
     """The moments of feature i, an even number, with all before it and itself."""
-    w = lanes(z)
-    zero = fill(load(z, 0), 0.0)
+    w = narrow_lanes(z)
+    zero = fill(load_narrow(z, 0), 0.0)
     a00 = zero
     a01 = zero
     for b in range(0, m, w):
-        z0 = load(z, i * step + b)
-        c = load(resp, r + b) * z0
+        z0 = load_narrow(z, i * step + b)
+        c = load_narrow(resp, r + b) * z0
         store(z, y + b, c)
         a00 = a00 + c
         a01 = fma(c, z0, a01)
@@ -399,7 +399,7 @@ def _add_last_row(z, y, i, step, m, resp, r, first, at_first, second, at):  # ty
         a00 = zero
         a01 = zero
         for b in range(0, m, w):
-            c = load(z, y + b)
-            a00 = fma(c, load(z, j * step + b), a00)
-            a01 = fma(c, load(z, j * step + step + b), a01)
+            c = load_narrow(z, y + b)
+            a00 = fma(c, load_narrow(z, j * step + b), a00)
+            a01 = fma(c, load_narrow(z, j * step + step + b), a01)
         add_totals(second, at + j, (a00, a01))

@@ -1,10 +1,10 @@
 """Explicit SIMD vectors inside compiled kernels: the only file that speaks LLVM.
 
-A value of type `Vector` is `lanes(array)` neighbouring numbers of one array, or `BLOCK` of them, held in registers.
-Kernels built from vectors keep their accumulators in registers, which the auto-vectoriser does
-not manage for register-tiled loops. Two registers make one vector where the machine has 32 of
-them (AVX-512, NEON): LLVM splits the vector, and every operation becomes two independent ones
-that hide each other's latency.
+A value of type `Vector` is `lanes(array)` neighbouring numbers of one array, or `narrow_lanes(array)`, or `BLOCK`
+of them, held in registers. Kernels built from vectors keep their accumulators in registers, which the auto-vectoriser
+does not manage for register-tiled loops. Two registers make one vector: LLVM splits it, and every operation becomes
+two independent ones that hide each other's latency. Where a kernel needs eight accumulators and more it takes narrow
+vectors, which are one register on machines that have but 16 of them (AVX2).
 
 Each operation is an ordinary function with a NumPy meaning (a vector is then a 1-d array), so a
 kernel runs unchanged with ``NUMBA_DISABLE_JIT=1``; compiled code gets the instructions instead.
@@ -24,19 +24,23 @@ from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
     "BLOCK", "add_totals", "add_wide", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load",
-    "load_block", "mantissa", "maximum", "minimum", "power_of_two", "prefetch", "splat", "splat_block", "store",
-    "store_places", "total", "transpose", "where_greater",
+    "load_block", "load_narrow", "mantissa", "maximum", "minimum", "narrow_lanes", "prefetch", "splat",
+    "splat_block", "splat_like", "splat_narrow", "store", "store_places", "times_power_of_two", "total", "transpose",
+    "where_greater",
 ]  # fmt: skip
 
 
-def _vector_bytes() -> int:
+def _vector_bytes() -> tuple[int, int]:
+    """Bytes of a vector, and of a narrow one."""
     features = llvmlite.binding.get_host_cpu_features()
     if features.get("avx512f"):
-        return 128
-    return 32
+        return 128, 128
+    if features.get("avx2"):
+        return 64, 32
+    return 32, 32
 
 
-VECTOR_BYTES = _vector_bytes()
+VECTOR_BYTES, NARROW_BYTES = _vector_bytes()
 _LINE_BYTES = 64
 _INT32 = ir.IntType(32)
 
@@ -133,6 +137,26 @@ def splat(array: np.ndarray, index: int) -> np.ndarray:
     return np.full(lanes(array), np.ravel(array)[index])
 
 
+def splat_like(like: np.ndarray, array: np.ndarray, index: int) -> np.ndarray:
+    """The same in a vector like another."""
+    return np.full_like(like, np.ravel(array)[index])
+
+
+def narrow_lanes(array: np.ndarray) -> int:
+    """Numbers in a narrow vector of the array's dtype."""
+    return NARROW_BYTES // array.dtype.itemsize
+
+
+def load_narrow(array: np.ndarray, index: int) -> np.ndarray:
+    """A narrow vector that starts at a flat index."""
+    return np.ravel(array)[index : index + narrow_lanes(array)].copy()
+
+
+def splat_narrow(array: np.ndarray, index: int) -> np.ndarray:
+    """A narrow vector of the number at a flat index."""
+    return np.full(narrow_lanes(array), np.ravel(array)[index])
+
+
 BLOCK = 8
 
 
@@ -187,6 +211,16 @@ def _type_lanes(array: types.Type) -> types.Type | None:
 
 def _type_load(array: types.Type, index: types.Type) -> Vector | None:
     return _vector_of(array) if isinstance(index, types.Integer) else None
+
+
+def _type_load_narrow(array: types.Type, index: types.Type) -> Vector | None:
+    known = _vector_of(array) is not None and isinstance(index, types.Integer)
+    return Vector(array.dtype, NARROW_BYTES * 8 // array.dtype.bitwidth) if known else None
+
+
+def _type_splat_like(like: types.Type, array: types.Type, index: types.Type) -> Vector | None:
+    same = isinstance(like, Vector) and _vector_of(array) is not None and like.dtype == array.dtype
+    return like if same and isinstance(index, types.Integer) else None
 
 
 def _type_load_block(array: types.Type, index: types.Type) -> Vector | None:
@@ -265,6 +299,11 @@ def _lanes(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_constant(types.intp, Vector(sig.args[0].dtype).lanes)
 
 
+@_compiled(narrow_lanes, _type_lanes, types.Array)
+def _narrow_lanes(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return context.get_constant(types.intp, NARROW_BYTES * 8 // sig.args[0].dtype.bitwidth)
+
+
 @_compiled(load, _type_load, types.Array, types.Integer)
 def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     value = builder.load(_vector_pointer(context, builder, sig, args, sig.return_type.llvm))
@@ -273,6 +312,7 @@ def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 _compiled(load_block, _type_load_block, types.Array, types.Integer)(_load)
+_compiled(load_narrow, _type_load_narrow, types.Array, types.Integer)(_load)
 
 
 @_compiled(store, _type_store, types.Array, types.Integer, Vector)
@@ -317,6 +357,12 @@ def _splat(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 _compiled(splat_block, _type_load_block, types.Array, types.Integer)(_splat)
+_compiled(splat_narrow, _type_load_narrow, types.Array, types.Integer)(_splat)
+
+
+@_compiled(splat_like, _type_splat_like, Vector, types.Array, types.Integer)
+def _splat_like(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return _splat(context, builder, sig.replace(args=sig.args[1:]), args[1:])
 
 
 @_compiled(transpose, _type_transpose, types.Array, *[types.Integer] * 2, types.Array, *[types.Integer] * 2)
@@ -565,7 +611,6 @@ def _claim(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 # --- bits: what exp and log are made of -------------------------------------------------------
 
 _MANTISSA_BITS = {64: 52, 32: 23}
-_EXPONENT_BIAS = {64: 1023, 32: 127}
 _SQRT_HALF_BITS = {64: 0x3FE6A09E667F3BCD, 32: 0x3F3504F3}
 
 
@@ -574,11 +619,10 @@ def _bits(value: np.ndarray) -> tuple[np.ndarray, int]:
     return value.view(f"i{value.dtype.itemsize}"), width
 
 
-def power_of_two(t: np.ndarray) -> np.ndarray:
-    """``2**n`` where ``t = n + 1.5 * 2**m`` and m counts the bits of the mantissa."""
+def times_power_of_two(p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """``p * 2**n`` of numbers in the normal range, where ``t = n + 1.5 * 2**m`` and m counts the mantissa's bits."""
     bits, width = _bits(t)
-    shifted = (bits << _MANTISSA_BITS[width]) + (_EXPONENT_BIAS[width] << _MANTISSA_BITS[width])
-    return shifted.view(t.dtype)
+    return (_bits(p)[0] + (bits << _MANTISSA_BITS[width])).view(t.dtype)
 
 
 def exponent(x: np.ndarray) -> np.ndarray:
@@ -594,14 +638,12 @@ def mantissa(x: np.ndarray) -> np.ndarray:
     return (bits - whole).view(x.dtype)
 
 
-@_compiled(power_of_two, _unary, Vector)
-def _power_of_two(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+@_compiled(times_power_of_two, _binary, Vector, Vector)
+def _times_power_of_two(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     vector = sig.return_type
-    width = vector.dtype.bitwidth
-    shift = _MANTISSA_BITS[width]
-    bits = builder.shl(builder.bitcast(args[0], vector.llvm_bits), _constant(vector, shift, bits=True))
-    one = _constant(vector, _EXPONENT_BIAS[width] << shift, bits=True)
-    return builder.bitcast(builder.add(bits, one), vector.llvm)
+    number, power = (builder.bitcast(arg, vector.llvm_bits) for arg in args)
+    shift = _constant(vector, _MANTISSA_BITS[vector.dtype.bitwidth], bits=True)
+    return builder.bitcast(builder.add(number, builder.shl(power, shift)), vector.llvm)
 
 
 def _offset_bits(builder: Any, vector: Vector, value: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from fastem.kernels.simd import Vector, exponent, fill, fma, mantissa, maximum, power_of_two, where_greater
+from fastem.kernels.simd import Vector, exponent, fill, fma, mantissa, maximum, times_power_of_two, where_greater
 
 __all__ = ["exp", "gap", "log", "log_gap"]
 
@@ -34,18 +34,18 @@ def _exp_64(x):  # type: ignore[no-untyped-def]
     n = t - magic
     # ln 2 in two parts, so that n * ln 2 is subtracted exactly
     r = fma(n, fill(x, -1.42860682030941723212e-6), fma(n, fill(x, -0.693145751953125), z))
-    p = fma(fill(x, 2.5110049204818659792e-8), r, fill(x, 2.7632654722527791888e-7))
-    p = fma(p, r, fill(x, 2.7557240887229868596e-6))
-    p = fma(p, r, fill(x, 2.4801485441561312966e-5))
-    p = fma(p, r, fill(x, 1.9841269890076402829e-4))
-    p = fma(p, r, fill(x, 1.3888888952352862866e-3))
-    p = fma(p, r, fill(x, 8.3333333333195896163e-3))
-    p = fma(p, r, fill(x, 4.166666666648795252e-2))
-    p = fma(p, r, fill(x, 0.1666666666666668082))
-    p = fma(p, r, fill(x, 0.50000000000000184039))
-    p = fma(p, r, fill(x, 1.0))
-    p = fma(p, r, fill(x, 1.0))
-    return where_greater(x, floor, p * power_of_two(t), fill(x, 0.0))
+    # even and odd powers apart, so that they do not wait for each other; 1 and r come last, and lose nothing
+    y = r * r
+    even = fma(fill(x, 2.7632654722527791888e-7), y, fill(x, 2.4801485441561312966e-5))
+    odd = fma(fill(x, 2.5110049204818659792e-8), y, fill(x, 2.7557240887229868596e-6))
+    even = fma(even, y, fill(x, 1.3888888952352862866e-3))
+    odd = fma(odd, y, fill(x, 1.9841269890076402829e-4))
+    even = fma(even, y, fill(x, 4.166666666648795252e-2))
+    odd = fma(odd, y, fill(x, 8.3333333333195896163e-3))
+    even = fma(even, y, fill(x, 0.50000000000000184039))
+    odd = fma(odd, y, fill(x, 0.1666666666666668082))
+    p = fma(fma(odd, r, even), y, r) + fill(x, 1.0)
+    return where_greater(x, floor, times_power_of_two(p, t), fill(x, 0.0))
 
 
 @njit(error_model="numpy")
@@ -57,13 +57,12 @@ def _exp_32(x):  # type: ignore[no-untyped-def]
     t = fma(z, fill(x, LOG2_E), magic)
     n = t - magic
     r = fma(n, fill(x, 2.12194440e-4), fma(n, fill(x, -0.693359375), z))
-    p = fma(fill(x, 0.0013941118895837000816), r, fill(x, 0.0083751347746243251724))
-    p = fma(p, r, fill(x, 0.041666352771112211265))
-    p = fma(p, r, fill(x, 0.1666641541404117843))
-    p = fma(p, r, fill(x, 0.50000000471460574196))
-    p = fma(p, r, fill(x, 1.0))
-    p = fma(p, r, fill(x, 1.0))
-    return where_greater(x, floor, p * power_of_two(t), fill(x, 0.0))
+    y = r * r
+    even = fma(fill(x, 0.0013941118895837000816), y, fill(x, 0.041666352771112211265))
+    odd = fma(fill(x, 0.0083751347746243251724), y, fill(x, 0.1666641541404117843))
+    even = fma(even, y, fill(x, 0.50000000471460574196))
+    p = fma(fma(odd, r, even), y, r) + fill(x, 1.0)
+    return where_greater(x, floor, times_power_of_two(p, t), fill(x, 0.0))
 
 
 @njit(error_model="numpy")

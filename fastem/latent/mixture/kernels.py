@@ -26,6 +26,8 @@ class LabelStatistics(NamedTuple):
 
 # What a log-density lacks in a component that a row may not belong to: its exponential is 0.
 FORBIDDEN = 1e6
+# Vectors of points of weight 1 whose sums of exponentials, from 1 to K each, are multiplied before their log is taken.
+_LOGS = 7
 
 
 class Workspace(NamedTuple):
@@ -57,27 +59,62 @@ def normalise(resp, tile_weights, rows, ahead):  # type: ignore[no-untyped-def]
     Returns the weighted sum of ``log sum_k exp``. As this needs no memory, the rows from `ahead` on
     are asked for meanwhile, a tile of them.
     """
-    n_components = resp.shape[0]
     w = lanes(resp)
-    m = n_points(resp)
-    count = w * rows.shape[1] if ahead < rows.shape[0] else 0
+    step = _LOGS * w
+    count = step * rows.shape[1] if ahead < rows.shape[0] else 0
+    is_plain = _are_ones(tile_weights)
     log_likelihood = fill(load(resp, 0), 0.0)
-    for b in range(0, m, w):
+    for b in range(0, n_points(resp), step):
         prefetch(rows, (ahead + b) * rows.shape[1], count)
-        top = load(resp, b)
-        for k in range(1, n_components):
-            top = maximum(top, load(resp, k * m + b))
-        s = fill(top, 0.0)
-        for k in range(n_components):
-            e = exp(load(resp, k * m + b) - top)
-            store(resp, k * m + b, e)
-            s = s + e
-        weight = load(tile_weights, b)
-        log_likelihood = fma(weight, top + log(s), log_likelihood)
-        scale = weight / s
-        for k in range(n_components):
-            store(resp, k * m + b, load(resp, k * m + b) * scale)
+        product = fill(log_likelihood, 1.0)
+        for c in range(b, b + step, w):
+            top, s = _exponentials(resp, c)
+            weight = load(tile_weights, c)
+            _scale(resp, c, weight / s)
+            if is_plain:
+                product = product * s
+                log_likelihood = log_likelihood + top
+            else:
+                log_likelihood = fma(weight, top + log(s), log_likelihood)
+        if is_plain:
+            log_likelihood = log_likelihood + log(product)
     return total(log_likelihood)
+
+
+@njit(error_model="numpy")
+def _are_ones(tile_weights):  # type: ignore[no-untyped-def]
+    w = lanes(tile_weights)
+    one = fill(load(tile_weights, 0), 1.0)
+    s = fill(one, 0.0)
+    for b in range(0, n_points(tile_weights), w):
+        gap = load(tile_weights, b) - one
+        s = fma(gap, gap, s)
+    return total(s) == 0.0
+
+
+@njit(error_model="numpy")
+def _exponentials(resp, b):  # type: ignore[no-untyped-def]
+    """Log-densities of a vector of points become exponentials of what they lack to the largest.
+
+    Returns the largest, and the sum of the exponentials.
+    """
+    m = n_points(resp)
+    top = load(resp, b)
+    for k in range(1, resp.shape[0]):
+        top = maximum(top, load(resp, k * m + b))
+    s = fill(top, 0.0)
+    for k in range(resp.shape[0]):
+        e = exp(load(resp, k * m + b) - top)
+        store(resp, k * m + b, e)
+        s = s + e
+    return top, s
+
+
+@njit(error_model="numpy")
+def _scale(resp, b, scale):  # type: ignore[no-untyped-def]
+    m = n_points(resp)
+    for k in range(resp.shape[0]):
+        store(resp, k * m + b, load(resp, k * m + b) * scale)
 
 
 @njit(error_model="numpy")
