@@ -81,7 +81,7 @@ def fastem(problem: Problem, n_threads: int | None = None) -> Iterate:
     from fastem.engine.data import Data
     from fastem.engine.loop import Fit, run
     from fastem.estimators.gaussian_mixture import FAMILIES
-    from fastem.families._gaussian import GaussianParams
+    from fastem.families.gaussian.family import GaussianParams
     from fastem.kernels.threads import available_threads
     from fastem.latent.mixture.contract import MixtureParams
     from fastem.latent.mixture.model import MixtureModel

@@ -12,7 +12,7 @@ from fastem import Mixture
 from fastem.engine.contract import Shape
 from fastem.engine.data import Data, accumulate
 from fastem.families import Exponential, Gamma, LinearRegression, LogNormal, Poisson, Product, Weibull
-from fastem.families._censored import LEFT, RIGHT
+from fastem.families.positive.censored import LEFT, RIGHT
 from fastem.latent.mixture.contract import MixtureParams
 from fastem.latent.mixture.model import MixtureModel
 from fastem.sources import ArraySource

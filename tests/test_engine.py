@@ -19,7 +19,7 @@ from fastem.engine.loop import Fit, StopReason
 from fastem.engine.restarts import Runs
 from fastem.engine.statistics import add
 from fastem.estimators.gaussian_mixture import FAMILIES
-from fastem.families._gaussian import GaussianParams
+from fastem.families.gaussian.family import GaussianParams
 from fastem.kernels.tiles import tile_rows
 from fastem.latent.mixture.contract import MixtureParams
 from fastem.latent.mixture.deaths import Death, reseeds

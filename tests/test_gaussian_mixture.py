@@ -292,7 +292,7 @@ def test_dead_components_are_reported_and_harmless():
 
 def test_dead_components_freeze_when_there_is_no_room():
     from fastem.families import GaussianDiag
-    from fastem.families._gaussian import GaussianParams
+    from fastem.families.gaussian.family import GaussianParams
     from fastem.latent.mixture.contract import MixtureParams
     from fastem.latent.mixture.deaths import reseeds, revive
 

@@ -1,5 +1,7 @@
 """The passes against NumPy, on random and on nasty inputs, compiled with and without threads."""
 
+import importlib
+
 import numpy as np
 import pytest
 from numba import config
@@ -9,9 +11,10 @@ from fastem.engine.contract import Shape
 from fastem.engine.data import Data, accumulate
 from fastem.estimators.gaussian_mixture import FAMILIES
 from fastem.families import Categorical
-from fastem.families._gaussian import GaussianParams
 from fastem.families._lookup import table_of
 from fastem.families.categorical import CategoricalParams
+from fastem.families.gaussian.family import GaussianParams
+from fastem.kernels.fingerprint import kernel_files
 from fastem.kernels.kernel_arguments import flat
 from fastem.kernels.launches import Launches
 from fastem.kernels.tiles import tile_rows
@@ -239,21 +242,26 @@ def test_moments_about_another_centre(covariance_type):
     np.testing.assert_allclose(shifted.components.covariances, plain.components.covariances, rtol=1e-10, atol=1e-12)
 
 
-def test_digest_follows_the_kernel_sources(tmp_path, monkeypatch):
-    from fastem.kernels import dispatch
+def test_passes_depend_on_the_files_of_their_kernels():
+    """That an edit of one is noticed is tested in processes."""
+    found = {}
+    for name in ("full", "tied", "spherical"):
+        files = kernel_files([AccumulatePass.make, FAMILIES[name].kernel_parameters])
+        found[name] = {f"{file.parent.name}/{file.stem}" for file in files}
+    always = {f"kernels/{name}" for name in ("simd", "vector_math", "tiles", "dispatch", "kernel_arguments")}
+    assert always | {"mixture/kernels", "gaussian/centring"} <= set.intersection(*found.values())
+    of_triangles = {f"gaussian/{name}" for name in ("triangular", "triangular_kernels", "small_kernels")}
+    assert of_triangles <= found["full"] == found["tied"]
+    assert {"gaussian/diagonal", "gaussian/diagonal_kernels"} <= found["spherical"]
+    assert not of_triangles & found["spherical"]
 
-    kind = FAMILIES["full"].kernel_parameters
-    files = dispatch._sources(AccumulatePass.make, (kind,))
-    names = {file.name for file in files}
-    needed = {"simd.py", "vector_math.py", "tiles.py", "dispatch.py", "kernels.py", "gaussian_full.py"}
-    assert needed | {"_gaussian.py", "_triangular.py"} <= names
-    copies = [tmp_path / f"{i}.py" for i in range(len(files))]
-    for file, copy in zip(files, copies, strict=True):
-        copy.write_bytes(file.read_bytes())
-    before = dispatch._digest(copies)
-    for copy in copies:
-        original = copy.read_bytes()
-        copy.write_bytes(original + b"\n")
-        assert dispatch._digest(copies) != before
-        copy.write_bytes(original)
-    assert dispatch._digest(copies) == before
+
+def test_families_of_ones_own_depend_on_files_beside_them(tmp_path, monkeypatch):
+    (tmp_path / "own_helpers.py").write_text("from numba import njit\n\n@njit\ndef f(x):\n    return x\n")
+    (tmp_path / "own_settings.py").write_text("LEAST = 1.0\n")
+    own = "from typing import NamedTuple\nfrom own_helpers import f\nfrom own_settings import LEAST\n"
+    (tmp_path / "own_family.py").write_text(own + "class Kernel(NamedTuple):\n    x: int\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("own_family")
+    names = {file.name for file in kernel_files([module.Kernel])}
+    assert {"own_family.py", "own_helpers.py"} <= names and "own_settings.py" not in names

@@ -13,7 +13,7 @@ from fastem.engine.contract import Shape
 from fastem.engine.data import Data, accumulate
 from fastem.engine.statistics import add, blend, scale
 from fastem.estimators.gaussian_mixture import FAMILIES
-from fastem.families._gaussian import GaussianParams
+from fastem.families.gaussian.family import GaussianParams
 from fastem.latent.mixture.contract import MixtureParams
 from fastem.latent.mixture.model import MixtureModel
 from fastem.latent.mixture.stepwise import Stepwise

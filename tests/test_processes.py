@@ -329,7 +329,10 @@ def test_cache_is_found_again_and_follows_edits(tmp_path):
     env = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     first, second = _run(code, env, cwd=tmp_path).split(), _run(code, env, cwd=tmp_path).split()
     assert first[:2] == ["0", "1"] and second[:2] == ["1", "0"]
-    kernels = copy / "families" / "_independent.py"
+    others = copy / "families" / "gaussian" / "triangular_kernels.py"
+    others.write_text(others.read_text() + "# no kernel of spherical Gaussians\n")
+    assert _run(code, env, cwd=tmp_path).split() == second
+    kernels = copy / "families" / "gaussian" / "diagonal_kernels.py"
     kernels.write_text(kernels.read_text().replace("y0 = r * z0\n", "y0 = r * z0 + r\n"))
     third = _run(code, env, cwd=tmp_path).split()
     assert third[:2] == ["0", "1"] and third[2] != second[2]

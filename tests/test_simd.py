@@ -12,13 +12,13 @@ DTYPES = [np.float64, np.float32]
 
 @njit
 def _exp(x, out):
-    for i in range(0, x.shape[0], simd.lanes(x)):
+    for i in range(0, x.shape[0], simd.elements(x)):
         simd.store(out, i, vector_math.exp(simd.load(x, i)))
 
 
 @njit
 def _log(x, out):
-    for i in range(0, x.shape[0], simd.lanes(x)):
+    for i in range(0, x.shape[0], simd.elements(x)):
         simd.store(out, i, vector_math.log(simd.load(x, i)))
 
 
@@ -74,7 +74,7 @@ def test_log_is_within_2_ulp(dtype):
 
 @njit
 def _all_operations(a, b, c, out):
-    w = simd.lanes(a)
+    w = simd.elements(a)
     x, y, z = simd.load(a, 0), simd.load(b, 0), simd.load(c, 0)
     simd.store(out, 0, x + y)
     simd.store(out, w, x - y)
@@ -113,7 +113,7 @@ def test_operations_mean_what_numpy_says(dtype):
 
 @njit
 def _narrow_operations(a, b, out):
-    w = simd.narrow_lanes(a)
+    w = simd.narrow_elements(a)
     x, y = simd.load_narrow(a, 0), simd.load_narrow(b, 1)
     simd.store(out, 0, x * y)
     simd.store(out, w, simd.splat_narrow(a, 2) - y)
@@ -135,7 +135,7 @@ def test_narrow_vectors(dtype):
 
 @njit
 def _sums(x, out):
-    w = simd.lanes(x)
+    w = simd.elements(x)
     a, b, c, d = simd.load(x, 0), simd.load(x, w), simd.load(x, 2 * w), simd.load(x, 3 * w)
     e, f, g, h = simd.load(x, 4 * w), simd.load(x, 5 * w), simd.load(x, 6 * w), simd.load(x, 7 * w)
     simd.add_totals(out, 0, (a,))
@@ -171,7 +171,7 @@ def test_prefetch_changes_nothing(dtype, index, count):
 
 @njit
 def _places(x, out):
-    for i in range(0, x.shape[0], simd.lanes(x)):
+    for i in range(0, x.shape[0], simd.elements(x)):
         simd.store_places(out, i, simd.load(x, i), 8, 100)
 
 

@@ -6,7 +6,7 @@ import pytest
 from numba import njit
 
 from fastem.families._special import deviance, gap, log_minus_psi, log_rising, stirling
-from fastem.kernels.simd import lanes, load, store
+from fastem.kernels.simd import elements, load, store
 from fastem.kernels.vector_math import gap as gap_of_vectors
 from fastem.kernels.vector_math import log_gap
 
@@ -44,7 +44,7 @@ def test_gap(u):
 
 @njit
 def _each(x, out):
-    for i in range(0, len(x), lanes(x)):
+    for i in range(0, len(x), elements(x)):
         store(out, i, log_gap(load(x, i)))
 
 
@@ -60,7 +60,7 @@ def test_the_gap_of_vectors_has_all_digits_near_1(dtype, tolerance):
 
 @njit
 def _each_pair(u, y, out):
-    for i in range(0, len(u), lanes(u)):
+    for i in range(0, len(u), elements(u)):
         store(out, i, gap_of_vectors(load(u, i), load(y, i)))
 
 

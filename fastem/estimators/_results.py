@@ -13,8 +13,8 @@ from fastem.engine.data import Data
 from fastem.engine.validation import base, has_missing
 from fastem.estimators._input import FamilyModel, MixtureInput
 from fastem.estimators.conditional import ConditionalMixture, condition
-from fastem.families._gaussian import GaussianFamily
 from fastem.families.family import Family
+from fastem.families.gaussian.family import GaussianFamily
 from fastem.kernels.dispatch import LEAST_POSSIBLE
 from fastem.kernels.launches import Launches
 from fastem.kernels.memory import require_memory

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fastem.families._censored import LEFT, RIGHT
 from fastem.families.family import Family
+from fastem.families.positive.censored import LEFT, RIGHT
 from fastem.sources import CensoredSource, OffsetSource, PairedSource, Source, side_values
 
 __all__ = ["family_beside", "offset_of", "side_family", "with_side"]

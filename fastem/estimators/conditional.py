@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
-from fastem.families._correlated import conditional_law
+from fastem.families.gaussian.conditional import conditional_law
 
 __all__ = ["ConditionalMixture", "condition"]
 

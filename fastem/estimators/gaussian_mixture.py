@@ -12,7 +12,7 @@ from fastem.estimators._checks import check_number
 from fastem.estimators._input import FamilyModel
 from fastem.estimators._mixture import BaseMixture
 from fastem.families import GAUSSIANS as FAMILIES
-from fastem.families._gaussian import GaussianFamily, GaussianParams
+from fastem.families.gaussian.family import GaussianFamily, GaussianParams
 from fastem.latent.mixture.contract import MixtureParams
 from fastem.latent.mixture.model import MixtureModel
 from fastem.latent.mixture.start import SKLEARN_METHODS

@@ -2,35 +2,33 @@
 
 from typing import Any
 
-from fastem.families._gaussian import GaussianFamily
-from fastem.families._prior import GaussianPrior
-from fastem.families._student import StudentFamily
 from fastem.families.beta import Beta
 from fastem.families.binomial import Bernoulli, Binomial, BinomialOfTrials
 from fastem.families.categorical import Categorical
 from fastem.families.components import Components
 from fastem.families.constant import Constant
-from fastem.families.dirichlet_multinomial import DirichletMultinomial
-from fastem.families.exponential import CensoredExponential, Exponential
-from fastem.families.exposed_negative_binomial import ExposedNegativeBinomial
-from fastem.families.gamma import CensoredGamma, Gamma
-from fastem.families.gaussian_diag import GaussianDiag
-from fastem.families.gaussian_full import GaussianFull
-from fastem.families.gaussian_spherical import GaussianSpherical
-from fastem.families.gaussian_tied import GaussianTied
-from fastem.families.linear_regression import LinearRegression
-from fastem.families.log_normal import CensoredLogNormal, LogNormal
-from fastem.families.logistic_regression import LogisticRegression
+from fastem.families.counts.dirichlet_multinomial import DirichletMultinomial
+from fastem.families.counts.exposed_negative_binomial import ExposedNegativeBinomial
+from fastem.families.counts.negative_binomial import NegativeBinomial
+from fastem.families.gaussian.diagonal import GaussianDiag, GaussianSpherical
+from fastem.families.gaussian.family import GaussianFamily
+from fastem.families.gaussian.prior import GaussianPrior
+from fastem.families.gaussian.triangular import GaussianFull, GaussianTied
 from fastem.families.multinomial import Multinomial
-from fastem.families.negative_binomial import NegativeBinomial
 from fastem.families.noise import Noise
 from fastem.families.poisson import ExposedPoisson, Poisson
-from fastem.families.poisson_regression import PoissonRegression
+from fastem.families.positive.exponential import CensoredExponential, Exponential
+from fastem.families.positive.gamma import CensoredGamma, Gamma
+from fastem.families.positive.log_normal import CensoredLogNormal, LogNormal
+from fastem.families.positive.weibull import CensoredWeibull, Weibull
 from fastem.families.product import Product
-from fastem.families.student_t_diag import StudentTDiag
-from fastem.families.student_t_full import StudentTFull
+from fastem.families.regression.linear import LinearRegression
+from fastem.families.regression.logistic import LogisticRegression
+from fastem.families.regression.poisson import PoissonRegression
+from fastem.families.student_t.diag import StudentTDiag
+from fastem.families.student_t.family import StudentFamily
+from fastem.families.student_t.full import StudentTFull
 from fastem.families.von_mises_fisher import VonMisesFisher
-from fastem.families.weibull import CensoredWeibull, Weibull
 
 __all__ = [
     "GAUSSIANS", "STUDENTS", "Bernoulli", "Beta", "Binomial", "BinomialOfTrials", "Categorical",

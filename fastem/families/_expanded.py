@@ -14,7 +14,7 @@ from fastem.engine.statistics import zeros
 from fastem.families._linear import add_sums, linear_log_density
 from fastem.families.family import Family, Maximized, Prepared
 from fastem.kernels.dispatch import add_statistics, implements, log_density
-from fastem.kernels.simd import fill, huge, lanes, load, splat, store, where_greater
+from fastem.kernels.simd import elements, fill, huge, load, splat, store, where_greater
 from fastem.kernels.tiles import n_points
 from fastem.kernels.vector_math import log, log_gap
 
@@ -55,7 +55,7 @@ def _expand_positive(tile, inverse_units, x):  # type: ignore[no-untyped-def]
     one = fill(zero, 1.0)
     for j in range(tile.shape[0]):
         inverse = splat(inverse_units, j)
-        for b in range(j * m, (j + 1) * m, lanes(tile)):
+        for b in range(j * m, (j + 1) * m, elements(tile)):
             cell = load(tile, b)
             lowest = zero - huge(cell)
             value = cell * inverse
@@ -66,7 +66,7 @@ def _expand_positive(tile, inverse_units, x):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _expand_unit(tile, x):  # type: ignore[no-untyped-def]
-    w = lanes(tile)
+    w = elements(tile)
     size = tile.shape[0] * n_points(tile)
     zero = fill(load(tile, 0), 0.0)
     one = fill(zero, 1.0)

@@ -12,7 +12,7 @@ from numba import njit
 
 from fastem.families._domain import excess
 from fastem.families.family import Family
-from fastem.kernels.simd import fill, fma, huge, lanes, load, maximum, minimum, splat, store, where_greater
+from fastem.kernels.simd import elements, fill, fma, huge, load, maximum, minimum, splat, store, where_greater
 from fastem.kernels.tiles import n_points
 from fastem.kernels.vector_math import log
 
@@ -119,7 +119,7 @@ def _sum_columns(tile, params, sums):  # type: ignore[no-untyped-def]
     m = n_points(tile)
     begin = 0
     for i in range(params.sum_ends.shape[0]):
-        for b in range(0, m, lanes(tile)):
+        for b in range(0, m, elements(tile)):
             s = splat(params.sum_constants, i)
             for e in range(begin, params.sum_ends[i]):
                 s = fma(splat(params.sum_signs, e), load(tile, params.sum_columns[e] * m + b), s)
@@ -140,13 +140,13 @@ def log_factor(tile, params, g, found, scratch):  # type: ignore[no-untyped-def]
     sums = scratch[: n_sums * m].reshape(n_sums, m)
     looked_up = scratch[n_sums * m : (n_sums + 1) * m]
     _sum_columns(tile, params, sums)
-    for b in range(0, m, lanes(tile)):
+    for b in range(0, m, elements(tile)):
         store(found, b, fill(load(tile, 0), 0.0))
     for t in range(params.ends[g - 1] if g > 0 else 0, params.ends[g]):
         counts = _column(tile, sums, params.counts[t])
         means = counts if params.means[t] < 0 else _column(tile, sums, params.means[t])
         _look_up(counts, params.excess, looked_up)
-        for b in range(0, m, lanes(tile)):
+        for b in range(0, m, elements(tile)):
             x = load(counts, b)
             zero = fill(x, 0.0)
             large = _large_excess(maximum(x, fill(x, 1.0 * _SMALL)))

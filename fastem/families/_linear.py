@@ -13,7 +13,7 @@ from numba import njit
 from fastem.engine.statistics import zeros
 from fastem.families.family import Family, Maximized, Prepared
 from fastem.kernels.dispatch import IMPOSSIBLE, add_statistics, implements, log_density
-from fastem.kernels.simd import add_totals, fill, fma, huge, lanes, load, splat, store, where_greater
+from fastem.kernels.simd import add_totals, elements, fill, fma, huge, load, splat, store, where_greater
 from fastem.kernels.tiles import n_points
 
 __all__ = [
@@ -56,7 +56,7 @@ def linear_log_density(x, d, slopes, constants, out):  # type: ignore[no-untyped
 
     Four components by two vectors of points stay in registers.
     """
-    w = lanes(x)
+    w = elements(x)
     m = out.shape[1]
     n_components = out.shape[0]
     for b in range(0, m, 2 * w):
@@ -76,7 +76,7 @@ def linear_log_density(x, d, slopes, constants, out):  # type: ignore[no-untyped
 @njit(error_model="numpy")
 def _exclude(x, d, slopes, constants, out):  # type: ignore[no-untyped-def]
     """Add `IMPOSSIBLE` for each value that a component excludes: a sum of counts, so nothing else is rounded."""
-    w = lanes(x)
+    w = elements(x)
     m = out.shape[1]
     for k in range(slopes.shape[0]):
         for b in range(0, m, w):
@@ -88,7 +88,7 @@ def _exclude(x, d, slopes, constants, out):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _measure_four(x, d, slopes, constants, out, k, b):  # type: ignore[no-untyped-def]
-    w = lanes(x)
+    w = elements(x)
     m = out.shape[1]
     s00 = splat(constants, k)
     s10 = splat(constants, k + 1)
@@ -155,7 +155,7 @@ def _add_two_by_four(x, j, d, resp, k, sums, at):  # type: ignore[no-untyped-def
     s11 = s00
     s12 = s00
     s13 = s00
-    for b in range(0, m, lanes(x)):
+    for b in range(0, m, elements(x)):
         r0 = load(resp, k * m + b)
         r1 = load(resp, k * m + m + b)
         y = load(x, j * m + b)
@@ -177,7 +177,7 @@ def _add_two_by_four(x, j, d, resp, k, sums, at):  # type: ignore[no-untyped-def
 @njit(error_model="numpy")
 def _add_one(x, j, resp, k, sums, at):  # type: ignore[no-untyped-def]
     """The sum of one feature with one component, in four parts: one alone would wait for each addition."""
-    w = lanes(x)
+    w = elements(x)
     m = resp.shape[1]
     s0 = fill(load(x, 0), 0.0)
     s1 = s0
@@ -196,7 +196,7 @@ def _add_one(x, j, resp, k, sums, at):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def _mark_missing(tile, x):  # type: ignore[no-untyped-def]
     """Copy a tile with 0 for missing cells, followed by rows of 1 where cells are there and 0 where not."""
-    w = lanes(tile)
+    w = elements(tile)
     size = tile.shape[0] * n_points(tile)
     zero = fill(load(tile, 0), 0.0)
     one = fill(zero, 1.0)
@@ -229,7 +229,7 @@ def _incomplete_log_density(tile, params, out, scratch):  # type: ignore[no-unty
 def _add_incomplete(tile, resp, counts, params, stats, lane, scratch):  # type: ignore[no-untyped-def]
     size = tile.shape[0] * n_points(tile)
     one = fill(load(tile, 0), 1.0)
-    for b in range(size, 2 * size, lanes(tile)):
+    for b in range(size, 2 * size, elements(tile)):
         store(scratch, b, one - load(scratch, b))
     add_sums(scratch, tile.shape[0], resp, counts, stats.first, lane)
     add_sums(scratch[size:], tile.shape[0], resp, counts, stats.absent, lane)

@@ -19,10 +19,10 @@ from fastem.kernels.memory import aligned_zeros
 from fastem.kernels.simd import (
     BLOCK,
     add_wide,
+    elements,
     fill,
     fma,
     huge,
-    lanes,
     load,
     load_block,
     splat,
@@ -72,7 +72,7 @@ def _find_places(tile, params, places):  # type: ignore[no-untyped-def]
     begin = 0
     for g in range(params.ends.shape[0]):
         end = params.ends[g]
-        for b in range(0, m, lanes(tile)):
+        for b in range(0, m, elements(tile)):
             row = zero
             for e in range(begin, end):
                 x = load(tile, params.columns[e] * m + b)

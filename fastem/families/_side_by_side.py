@@ -7,7 +7,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from fastem.kernels.memory import aligned_zeros
-from fastem.kernels.simd import BLOCK, fill, lanes, load, load_block, store, transpose
+from fastem.kernels.simd import BLOCK, elements, fill, load, load_block, store, transpose
 
 __all__ = ["centred_block", "n_padded", "side_by_side", "turn_back", "turn_block"]
 
@@ -32,7 +32,7 @@ def turn_block(resp, first, turned):  # type: ignore[no-untyped-def]
 
     They stand at the beginning of `turned`, which has twice as much room.
     """
-    w = lanes(resp)
+    w = elements(resp)
     m = resp.shape[1]
     zero = fill(load(resp, 0), 0.0)
     for k in range(BLOCK):
@@ -50,7 +50,7 @@ def turn_back(turned, first, out):  # type: ignore[no-untyped-def]
     for b in range(0, m, BLOCK):
         transpose(turned, b * BLOCK, BLOCK, turned, BLOCK * m + b, m)
     for k in range(min(BLOCK, out.shape[0] - first)):
-        for b in range(0, m, lanes(out)):
+        for b in range(0, m, elements(out)):
             store(out, (first + k) * m + b, load(turned, (BLOCK + k) * m + b))
 
 

@@ -19,7 +19,7 @@ from fastem.families.constant import Constant
 from fastem.families.family import Facts, Family, Prepared
 from fastem.kernels.dispatch import IMPOSSIBLE, add_statistics, implements, log_density
 from fastem.kernels.erased import call_add_statistics, call_log_density
-from fastem.kernels.simd import lanes, load, splat, store
+from fastem.kernels.simd import elements, load, splat, store
 from fastem.kernels.tiles import n_points, tile_rows
 
 __all__ = ["Components"]
@@ -51,7 +51,7 @@ def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
         log_factor(tile, params.factor, k, scratch[:m], scratch[m:])
         call_log_density(params.addresses[k, 0], params.descriptions[k], tile, out[k : k + 1], own)
         shift = splat(params.shifts, k)
-        for b in range(0, m, lanes(tile)):
+        for b in range(0, m, elements(tile)):
             store(out, k * m + b, load(out, k * m + b) + (load(scratch, b) + shift))
     _keep_constants(params, out)
 

@@ -63,7 +63,7 @@ class Facts(NamedTuple):
 
 
 class Family(BaseEstimator, Generic[Params, Stats], metaclass=ABCMeta):  # type: ignore[misc]  # scikit-learn is untyped
-    """A distribution with K sets of parameters; see ``fastem.families.exponential`` for one.
+    """A distribution with K sets of parameters; see ``fastem.families.positive.exponential`` for one.
 
     The arguments of the constructor are settings, as of any estimator of scikit-learn. Shapes:
     K components, d features. Parameters and statistics are NamedTuples of arrays.

@@ -12,7 +12,7 @@ from fastem.families._parts import Part, PartedFamily, PartedParams, check_own_p
 from fastem.families.family import Family, Prepared
 from fastem.kernels.dispatch import add_statistics, implements, log_density
 from fastem.kernels.erased import call_add_statistics, call_log_density
-from fastem.kernels.simd import lanes, load, splat, store
+from fastem.kernels.simd import elements, load, splat, store
 from fastem.kernels.tiles import n_points, tile_rows
 
 __all__ = ["Product"]
@@ -43,7 +43,7 @@ def _columns(tile, params, i, scratch):  # type: ignore[no-untyped-def]
     mine = scratch[params.regions[i] : params.regions[i + 1]]
     size = (end - first) * m
     for j in range(first, end):
-        for b in range(0, m, lanes(tile)):
+        for b in range(0, m, elements(tile)):
             store(mine, (j - first) * m + b, load(tile, params.columns[j] * m + b))
     return mine[:size].reshape(end - first, m), mine[size:]
 
@@ -51,7 +51,7 @@ def _columns(tile, params, i, scratch):  # type: ignore[no-untyped-def]
 @implements(log_density, ProductKernel)
 def _log_density(tile, params, out, scratch):  # type: ignore[no-untyped-def]
     k, m = out.shape
-    w = lanes(tile)
+    w = elements(tile)
     for i in range(k):
         for b in range(0, m, w):
             store(out, i * m + b, splat(params.log_weights, i))

@@ -6,10 +6,8 @@ pass per family and dtype, as multiple dispatch does in Julia.
 """
 
 import hashlib
-import inspect
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from numba import config, njit, prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from fastem.kernels.fingerprint import fingerprint
 from fastem.kernels.turns import compile_in_turn
 
 __all__ = [
@@ -201,7 +200,8 @@ def _named(make: Callable[[str], Kernel], kinds: tuple[type, ...]) -> Kernel:
     """What `make` returns, with all in its closure and name that tells it from others in Numba's cache."""
     names = " ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
     checks = "with bounds checked " if config.BOUNDSCHECK else ""
-    function = make(f"{_digest(_sources(make, kinds))} {checks}{names}")
+    kernels = [kernel for (_, of), kernel in _kernels.items() if of in kinds]
+    function = make(f"{fingerprint([make, *kernels, *kinds])} {checks}{names}")
     # Numba's cache keeps the types of all compilations of a name in one file, and can read it only
     # where all those types can be imported: a family outside this package must not get in there.
     function.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
@@ -223,23 +223,3 @@ def _jit(function: Kernel, *, parallel: bool = False) -> Kernel:
     if not config.DISABLE_JIT:
         compile_in_turn(dispatcher)
     return dispatcher
-
-
-def _sources(make: Kernel, kinds: tuple[type, ...]) -> list[Path]:
-    """The files whose change must recompile a pass over families with kernel parameters of some types."""
-    package = Path(__file__).parent
-    engine = [
-        package / name
-        for name in ("simd.py", "vector_math.py", "tiles.py", "dispatch.py", "kernel_arguments.py", "erased.py")
-    ]
-    kernels = [kernel for (_, of), kernel in _kernels.items() if of in kinds]
-    files = {Path(inspect.getfile(part)) for part in [make, *kernels]} | {Path(inspect.getfile(kind)) for kind in kinds}
-    siblings = {path for file in files for path in file.parent.glob("_*.py")}
-    return [*engine, *sorted(files | siblings)]
-
-
-def _digest(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes() if file.exists() else b"")
-    return digest.hexdigest()[:16]

@@ -1,6 +1,6 @@
 """Explicit SIMD vectors inside compiled kernels: the only file that speaks LLVM.
 
-A value of type `Vector` is `lanes(array)` neighbouring numbers of one array, or `narrow_lanes(array)`, or `BLOCK`
+A value of type `Vector` is `elements(array)` neighbouring numbers of one array, or `narrow_elements(array)`, or `BLOCK`
 of them, held in registers. Kernels built from vectors keep their accumulators in registers, which the auto-vectoriser
 does not manage for register-tiled loops. Two registers make one vector: LLVM splits it, and every operation becomes
 two independent ones that hide each other's latency. Where a kernel needs eight accumulators and more it takes narrow
@@ -23,10 +23,10 @@ from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "BLOCK", "add_totals", "add_wide", "claim", "deinterleave", "exponent", "fill", "fma", "huge", "lanes", "load",
-    "load_block", "load_narrow", "mantissa", "maximum", "minimum", "narrow_lanes", "prefetch", "splat",
-    "splat_block", "splat_like", "splat_narrow", "store", "store_places", "times_power_of_two", "total", "transpose",
-    "where_greater",
+    "BLOCK", "add_totals", "add_wide", "claim", "deinterleave", "elements", "exponent", "fill", "fma", "huge",
+    "load", "load_block", "load_narrow", "mantissa", "maximum", "minimum", "narrow_elements", "prefetch", "splat",
+    "splat_block", "splat_like", "splat_narrow", "store", "store_places", "times_power_of_two", "total",
+    "transpose", "where_greater",
 ]  # fmt: skip
 
 
@@ -48,24 +48,24 @@ _INT32 = ir.IntType(32)
 class Vector(types.Type):  # type: ignore[misc]  # Numba is untyped
     """Numba type of a vector of float64 or float32 numbers."""
 
-    def __init__(self, dtype: types.Float, lanes: int | None = None):
+    def __init__(self, dtype: types.Float, count: int | None = None):
         self.dtype = dtype
-        self.lanes = lanes or VECTOR_BYTES * 8 // dtype.bitwidth
-        super().__init__(name=f"vector({self.lanes} x {dtype})")
+        self.count = count or VECTOR_BYTES * 8 // dtype.bitwidth
+        super().__init__(name=f"vector({self.count} x {dtype})")
 
     @property
     def llvm(self) -> ir.VectorType:
         element = ir.DoubleType() if self.dtype == types.float64 else ir.FloatType()
-        return ir.VectorType(element, self.lanes)
+        return ir.VectorType(element, self.count)
 
     @property
     def llvm_bits(self) -> ir.VectorType:
-        return ir.VectorType(ir.IntType(self.dtype.bitwidth), self.lanes)
+        return ir.VectorType(ir.IntType(self.dtype.bitwidth), self.count)
 
     @property
     def suffix(self) -> str:
         """The ending of an LLVM intrinsic's name for this type."""
-        return f"v{self.lanes}f{self.dtype.bitwidth}"
+        return f"v{self.count}f{self.dtype.bitwidth}"
 
 
 @register_model(Vector)
@@ -102,20 +102,20 @@ def _quaternary(a: types.Type, b: types.Type, c: types.Type, d: types.Type) -> t
 
 
 def _constant(vector: Vector, value: float | int, bits: bool = False) -> ir.Constant:
-    return ir.Constant(vector.llvm_bits if bits else vector.llvm, [value] * vector.lanes)
+    return ir.Constant(vector.llvm_bits if bits else vector.llvm, [value] * vector.count)
 
 
 # --- memory -----------------------------------------------------------------------------------
 
 
-def lanes(array: np.ndarray) -> int:
+def elements(array: np.ndarray) -> int:
     """Numbers in a vector of the array's dtype."""
     return VECTOR_BYTES // array.dtype.itemsize
 
 
 def load(array: np.ndarray, index: int) -> np.ndarray:
     """The vector that starts at a flat index."""
-    return np.ravel(array)[index : index + lanes(array)].copy()
+    return np.ravel(array)[index : index + elements(array)].copy()
 
 
 def store(array: np.ndarray, index: int, value: np.ndarray) -> None:
@@ -133,8 +133,8 @@ def prefetch(array: np.ndarray, index: int, count: int) -> None:
 
 
 def splat(array: np.ndarray, index: int) -> np.ndarray:
-    """The number at a flat index, in every lane."""
-    return np.full(lanes(array), np.ravel(array)[index])
+    """The number at a flat index, in every element."""
+    return np.full(elements(array), np.ravel(array)[index])
 
 
 def splat_like(like: np.ndarray, array: np.ndarray, index: int) -> np.ndarray:
@@ -142,19 +142,19 @@ def splat_like(like: np.ndarray, array: np.ndarray, index: int) -> np.ndarray:
     return np.full_like(like, np.ravel(array)[index])
 
 
-def narrow_lanes(array: np.ndarray) -> int:
+def narrow_elements(array: np.ndarray) -> int:
     """Numbers in a narrow vector of the array's dtype."""
     return NARROW_BYTES // array.dtype.itemsize
 
 
 def load_narrow(array: np.ndarray, index: int) -> np.ndarray:
     """A narrow vector that starts at a flat index."""
-    return np.ravel(array)[index : index + narrow_lanes(array)].copy()
+    return np.ravel(array)[index : index + narrow_elements(array)].copy()
 
 
 def splat_narrow(array: np.ndarray, index: int) -> np.ndarray:
     """A narrow vector of the number at a flat index."""
-    return np.full(narrow_lanes(array), np.ravel(array)[index])
+    return np.full(narrow_elements(array), np.ravel(array)[index])
 
 
 BLOCK = 8
@@ -190,12 +190,12 @@ def deinterleave(source: np.ndarray, start: int, target: np.ndarray, places: tup
 
 
 def fill(like: np.ndarray, value: float) -> np.ndarray:
-    """A constant in every lane of a vector like another."""
+    """A constant in every element of a vector like another."""
     return np.full_like(like, value)
 
 
 def huge(like: np.ndarray) -> np.ndarray:
-    """A quarter of the largest number of the dtype, in every lane."""
+    """A quarter of the largest number of the dtype, in every element."""
     return np.full_like(like, np.finfo(like.dtype).max / 4)
 
 
@@ -205,7 +205,7 @@ def _vector_of(array: types.Type) -> Vector | None:
     return None
 
 
-def _type_lanes(array: types.Type) -> types.Type | None:
+def _type_elements(array: types.Type) -> types.Type | None:
     return types.intp if _vector_of(array) else None
 
 
@@ -294,13 +294,13 @@ def _broadcast(builder: Any, vector: ir.VectorType, scalar: Any) -> Any:
     return builder.shuffle_vector(first, undefined, zeros)
 
 
-@_compiled(lanes, _type_lanes, types.Array)
-def _lanes(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return context.get_constant(types.intp, Vector(sig.args[0].dtype).lanes)
+@_compiled(elements, _type_elements, types.Array)
+def _elements(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return context.get_constant(types.intp, Vector(sig.args[0].dtype).count)
 
 
-@_compiled(narrow_lanes, _type_lanes, types.Array)
-def _narrow_lanes(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+@_compiled(narrow_elements, _type_elements, types.Array)
+def _narrow_elements(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_constant(types.intp, NARROW_BYTES * 8 // sig.args[0].dtype.bitwidth)
 
 
@@ -325,7 +325,7 @@ def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @_compiled(store_places, _type_store_places, types.Array, types.Integer, Vector, types.Integer, types.Integer)
 def _store_places(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    whole = ir.VectorType(ir.IntType(64), sig.args[2].lanes)
+    whole = ir.VectorType(ir.IntType(64), sig.args[2].count)
     places = builder.fptosi(args[2], whole)
     step, first = (_broadcast(builder, whole, context.cast(builder, args[i], sig.args[i], types.int64)) for i in (3, 4))
     places = builder.add(builder.mul(places, step), first)
@@ -481,7 +481,7 @@ def _where_greater(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
 
 
-# --- sums over the lanes ----------------------------------------------------------------------
+# --- sums over the elements ----------------------------------------------------------------------
 
 
 def _halves(value: np.ndarray, until: int) -> np.ndarray:
@@ -491,7 +491,7 @@ def _halves(value: np.ndarray, until: int) -> np.ndarray:
 
 
 def total(value: np.ndarray) -> float:
-    """Sum of the lanes in float64, in a fixed tree order."""
+    """Sum of the elements in float64, in a fixed tree order."""
     return float(_halves(value.astype(np.float64), 1)[0])
 
 
@@ -516,7 +516,7 @@ def _pick(builder: Any, a: Any, b: Any, indices: list[int]) -> Any:
 
 
 def _fold(builder: Any, value: Any, until: int) -> Any:
-    """Add the upper half of a vector to the lower one until few lanes are left."""
+    """Add the upper half of a vector to the lower one until few elements are left."""
     n = value.type.count
     while n > until:
         n //= 2

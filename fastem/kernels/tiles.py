@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastem.kernels.simd import BLOCK, VECTOR_BYTES, deinterleave, fill, fma, lanes, load, total, transpose
+from fastem.kernels.simd import BLOCK, VECTOR_BYTES, deinterleave, elements, fill, fma, load, total, transpose
 
 __all__ = ["fill_tile", "is_complete", "n_lanes", "n_points", "tile_rows"]
 
@@ -29,7 +29,7 @@ def tile_rows(dtype: np.dtype[Any]) -> int:
 @njit(error_model="numpy")
 def n_points(tile):  # type: ignore[no-untyped-def]
     """The same inside kernels, where the compiler must know it."""
-    return lanes(tile) * TILE_VECTORS
+    return elements(tile) * TILE_VECTORS
 
 
 def n_lanes(statistics_bytes: int) -> int:
@@ -46,7 +46,7 @@ def n_lanes(statistics_bytes: int) -> int:
 @njit(error_model="numpy")
 def is_complete(tile):  # type: ignore[no-untyped-def]
     """Whether no cell of a tile is missing."""
-    w = lanes(tile)
+    w = elements(tile)
     zero = fill(load(tile, 0), 0.0)
     s = zero
     for b in range(0, tile.shape[0] * n_points(tile), w):

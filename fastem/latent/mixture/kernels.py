@@ -9,7 +9,7 @@ from numba import njit
 
 from fastem.kernels.dispatch import add_statistics, log_density
 from fastem.kernels.kernel_arguments import nested
-from fastem.kernels.simd import claim, fill, fma, lanes, load, maximum, prefetch, store, total
+from fastem.kernels.simd import claim, elements, fill, fma, load, maximum, prefetch, store, total
 from fastem.kernels.tiles import fill_tile, n_points
 from fastem.kernels.vector_math import exp, log
 
@@ -59,7 +59,7 @@ def normalise(resp, tile_weights, rows, ahead):  # type: ignore[no-untyped-def]
     Returns the weighted sum of ``log sum_k exp``. As this needs no memory, the rows from `ahead` on
     are asked for meanwhile, a tile of them.
     """
-    w = lanes(resp)
+    w = elements(resp)
     step = _LOGS * w
     count = step * rows.shape[1] if ahead < rows.shape[0] else 0
     is_plain = _are_ones(tile_weights)
@@ -83,7 +83,7 @@ def normalise(resp, tile_weights, rows, ahead):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _are_ones(tile_weights):  # type: ignore[no-untyped-def]
-    w = lanes(tile_weights)
+    w = elements(tile_weights)
     one = fill(load(tile_weights, 0), 1.0)
     s = fill(one, 0.0)
     for b in range(0, n_points(tile_weights), w):
@@ -130,7 +130,7 @@ def _fill_given(given, weights, first, resp, tile_weights):  # type: ignore[no-u
 def _add_labels(log_likelihood, resp, tile_weights, counts, stats, lane):  # type: ignore[no-untyped-def]
     """Add a tile's log-likelihood, weights and responsibilities, the latter also to `counts`."""
     stats.log_likelihood[lane] += log_likelihood
-    w = lanes(resp)
+    w = elements(resp)
     m = n_points(resp)
     zero = fill(load(resp, 0), 0.0)
     for k in range(resp.shape[0]):

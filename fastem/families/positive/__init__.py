@@ -1,0 +1,1 @@
+"""Positive values, which may be censored: waiting times, sizes, lifetimes."""

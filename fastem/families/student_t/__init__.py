@@ -1,0 +1,1 @@
+"""Multivariate t distributions: heavy tails on the kernels of Gaussians."""
