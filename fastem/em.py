@@ -1,12 +1,10 @@
 """One's own EM: an E-step and an M-step as functions, on all that the engine has."""
 
-import inspect
 import time
 import warnings
 from collections.abc import Callable
-from functools import cached_property
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,18 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastem.engine.cluster import make_data
-from fastem.engine.contract import Block, Shape, Step
+from fastem.engine.contract import Shape
 from fastem.engine.data import accumulate
 from fastem.engine.loop import Callback, Fit, Iteration, as_listeners
 from fastem.engine.restarts import Runs
-from fastem.engine.statistics import add, are_finite
-from fastem.engine.trees import Leaves, Tree
+from fastem.engine.trees import Tree
 from fastem.engine.units import begins_of
 from fastem.estimators._checks import check_number, check_weights
-from fastem.kernels.launches import Launches
-from fastem.kernels.tiles import tile_rows
+from fastem.latent.steps import StepsModel, StepSums
 from fastem.report.verbose import VerboseLines
-from fastem.sources import ArraySource, Source, open_source, read_only
+from fastem.sources import ArraySource, open_source
 from fastem.storage.array_file import flatten
 from fastem.storage.atomic_write import require_directory
 from fastem.storage.checkpoints import Checkpoint, describe
@@ -34,11 +30,6 @@ __all__ = ["EM"]
 
 # What a converged fit may still gain, in units of tol.
 _REACH = 10
-# Bytes of the rows that an E-step gets at a time, as far as units let.
-_PIECE_BYTES = 8 * 2**20
-# Rows by which is tried whether sums add up, and how well they must.
-_TRIED_ROWS = 1000
-_ROUNDING = 1e-6
 
 
 class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -199,7 +190,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         data = make_data(source, weights, client, None, needs_values=False, units=begins, is_checked=True)
         rng = check_random_state(self.random_state)
         first = self.start(check_random_state(0)) if callable(self.start) else self.start
-        model = _Model(self.e_step, self.m_step, self.log_prior, Tree.of(first, "start"), X is not None, data.unit)
+        model = StepsModel(self.e_step, self.m_step, self.log_prior, Tree.of(first, "start"), X is not None, data.unit)
         self._require(model, sample_weight, units)
         shape = Shape(source.n_features, source.dtype, 1)
         model.sums = model.tried(source, first, begins)
@@ -240,7 +231,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
             raise ValueError("n_init starts are all the same where start is no function of a random state.")
 
     @staticmethod
-    def _require(model: "_Model", sample_weight: Any, units: Any) -> None:
+    def _require(model: StepsModel, sample_weight: Any, units: Any) -> None:
         """Raise ValueError if the E-step does not take what is given beside the rows."""
         for name, value, argument in (("sample_weight", sample_weight, "weights"), ("units", units, "units")):
             if value is not None and argument not in model.beside:
@@ -252,7 +243,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     def _begin(self, rng: np.random.RandomState) -> Any:
         return self.start(rng) if callable(self.start) else self.start
 
-    def _checkpoint(self, path: Any, every: float, data: Any, model: "_Model") -> Checkpoint:
+    def _checkpoint(self, path: Any, every: float, data: Any, model: StepsModel) -> Checkpoint:
         facts = {
             "class": "EM",
             **{name: describe(getattr(self, name)) for name in ("e_step", "m_step", "log_prior")},
@@ -266,7 +257,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
 
     # --- results ------------------------------------------------------------------------------
 
-    def _publish(self, model: "_Model", fit: Fit, final: "_Sums", unit: float) -> None:
+    def _publish(self, model: StepsModel, fit: Fit, final: StepSums, unit: float) -> None:
         assert fit.reason is not None
         self.params_ = model.params.build(fit.params)
         self.sums_ = model.sums.build(model.scaled(final))
@@ -296,201 +287,6 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
             )
 
 
-# --- the model --------------------------------------------------------------------------------
-
-
-class _Sums(NamedTuple):
-    """Sums over rows: log-likelihood, weight, and all that the E-step gave, by leaves."""
-
-    log_likelihood: np.ndarray
-    weight: np.ndarray
-    given: Leaves
-
-
-class _AnyRows:
-    """Rows that hold whatever they hold."""
-
-    is_surveyed = False
-    takes_missing = True
-
-    def check(self, rows: np.ndarray, first_row: int) -> None:
-        """All is well."""
-
-    def base(self, rows: np.ndarray) -> None:
-        """The E-step gives whole densities."""
-
-    def reach(self, rows: np.ndarray) -> np.ndarray:
-        """There are no tables."""
-        return np.empty(0)
-
-    def widened(self, reach: np.ndarray) -> Self:
-        """There are no tables."""
-        return self
-
-
-class _Model:
-    """Two functions as a `Model` of `fastem.engine.contract`."""
-
-    def __init__(
-        self,
-        e_step: Callable[..., Any],
-        m_step: Callable[..., Any],
-        log_prior: Callable[..., float] | None,
-        params: Tree,
-        has_rows: bool,
-        unit: float,
-    ):
-        self.e_step, self.m_step, self.log_prior = e_step, m_step, log_prior
-        self.params, self.has_rows, self.unit = params, has_rows, unit
-        self.sums = Tree.of({"log_likelihood": 0.0}, "sums")  # until some are known
-        self.domain = _AnyRows()
-
-    @cached_property
-    def beside(self) -> set[str]:
-        """What the E-step takes beside rows and parameters."""
-        function = getattr(self.e_step, "py_func", self.e_step)
-        return {"weights", "units"} & set(inspect.signature(function).parameters)
-
-    def start_pass(self, params: Leaves, about: Leaves, shape: Shape, missing: bool) -> "_Pass":
-        return _Pass(self, params, shape)
-
-    def objective(self, stats: _Sums, params: Leaves) -> float:
-        prior = 0.0 if self.log_prior is None else float(self.log_prior(self.params.build(params)))
-        return float((stats.log_likelihood + prior / self.unit) / stats.weight)
-
-    def recentre(self, stats: _Sums, about: Leaves, shape: Shape) -> None:
-        """Moments are the E-step's own affair."""
-
-    def maximize(self, stats: _Sums, about: Leaves, memory: None) -> Step:
-        found = self.m_step(self.sums.build(self.scaled(stats)), self.params.build(about))
-        return Step(self.params.leaves(found, "what m_step returns"))
-
-    def scaled(self, stats: _Sums) -> Leaves:
-        """Sums in the user's unit of weight."""
-        return stats.given if self.unit == 1 else tuple(self.unit * leaf for leaf in stats.given)
-
-    def given(self, rows: np.ndarray, weights: np.ndarray, units: np.ndarray | None, params: Any) -> Any:
-        """What the E-step gives for some rows."""
-        if not self.has_rows:
-            return self.e_step(params)
-        beside: dict[str, np.ndarray] = {}
-        if "weights" in self.beside:
-            beside["weights"] = weights if len(weights) else read_only(np.ones(len(rows), rows.dtype))
-        if "units" in self.beside:
-            beside["units"] = np.arange(len(rows) + 1) if units is None else units
-        return self.e_step(rows, params, **beside)
-
-    def tried(self, source: Source, params: Any, begins: np.ndarray | None) -> Tree:
-        """The form of the sums, once it is seen on some rows that they add up.
-
-        Raises
-        ------
-        ValueError
-            If they do not, or lack the log-likelihood.
-        """
-        params = self.params.build(self.params.leaves(params, "start"))
-        places = np.arange(source.n_rows + 1) if begins is None else begins
-        n_units = max(1, int(np.searchsorted(places, _TRIED_ROWS, side="right")) - 1)
-        rows = read_only(source.take(np.arange(places[n_units])))
-        none = np.empty(0, rows.dtype)
-        whole = self.given(rows, none, None if begins is None else places[: n_units + 1], params)
-        tree = Tree.of(whole, "what e_step returns")
-        if "log_likelihood" not in tree.paths:
-            raise ValueError(
-                f"e_step must return the log-likelihood as 'log_likelihood', in a dict or NamedTuple, and returns "
-                f"{', '.join(tree.paths) or 'a number'}."
-            )
-        if n_units > 1 and self.has_rows:
-            half = n_units // 2
-            cut = places[half]
-            upper = None if begins is None else places[half : n_units + 1] - cut
-            first = self.given(rows[:cut], none, None if begins is None else places[: half + 1], params)
-            second = self.given(rows[cut:], none, upper, params)
-            name = "what e_step returns for fewer rows"
-            _require_additive(tree, *(tree.leaves(part, name) for part in (whole, first, second)))
-        return tree
-
-
-class _Pass:
-    """A walk over the rows in pieces that do not depend on how the data come in blocks."""
-
-    def __init__(self, model: _Model, params: Leaves, shape: Shape):
-        self.model, self.shape = model, shape
-        self.params = model.params.build(params)
-        self.size = max(1, _PIECE_BYTES // (max(1, shape.n_features) * shape.dtype.itemsize))
-        self.waiting: list[Block] = []
-        self.sums: _Sums | None = None
-
-    def add(self, block: Block, launches: Launches) -> None:
-        """Add rows; those that may belong to a piece with rows to come wait for them."""
-        units = np.arange(len(block.rows) + 1) if block.units is None else block.units
-        pieces = (block.first_row + units[:-1]) // self.size
-        if self.waiting and pieces[0] != self.waiting[-1].first_row // self.size:
-            self._give()
-        cuts = units[np.append(0, 1 + np.flatnonzero(np.diff(pieces)))]
-        for begin, end in zip(cuts, np.append(cuts[1:], len(block.rows)), strict=True):
-            if begin:
-                self._give()
-            low, high = np.searchsorted(units, [begin, end])
-            some = slice(int(begin), int(end))
-            self.waiting.append(
-                Block(
-                    block.first_row + int(units[high - 1]),  # of the last unit, which tells the piece
-                    block.rows[some],
-                    block.weights[some],
-                    units=units[low : high + 1] - begin,
-                )
-            )
-        # sources fill their blocks anew
-        self.waiting[-1] = self.waiting[-1]._replace(rows=self.waiting[-1].rows.copy())
-        if launches.after_launch is not None:
-            launches.after_launch(len(block.rows) / tile_rows(self.shape.dtype))
-
-    def _give(self) -> None:
-        """Add the sums of the piece whose rows wait."""
-        ends = np.cumsum([0, *(len(block.rows) for block in self.waiting)])
-        rows = _joined([block.rows for block in self.waiting])
-        weights = _joined([block.weights for block in self.waiting])
-        units = np.concatenate([b.units[:-1] + end for b, end in zip(self.waiting, ends[:-1], strict=True)])  # type: ignore[index]
-        units = np.append(units, len(rows))
-        self.waiting = []
-        tree = self.model.sums
-        found = tree.leaves(self.model.given(rows, weights, units, self.params), "what e_step returns")
-        if not are_finite(found):
-            wrong = next(path for path, leaf in zip(tree.paths, found, strict=True) if not np.isfinite(leaf).all())
-            raise ValueError(f"The sum {wrong!r} of e_step is not finite for {self.params!r}.")
-        weight = np.array(weights.sum(dtype=np.float64) if len(weights) else float(len(rows)))
-        sums = _Sums(found[tree.paths.index("log_likelihood")], weight, found)
-        self.sums = sums if self.sums is None else add(self.sums, sums)
-
-    def is_finite(self) -> bool:
-        """Sums that are not are an error already."""
-        return True
-
-    def finish(self) -> _Sums:
-        """The sums over all rows."""
-        if self.waiting:
-            self._give()
-        assert self.sums is not None
-        return self.sums
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return read_only(parts[0] if len(parts) == 1 else np.concatenate(parts))
-
-
-def _require_additive(tree: Tree, whole: Leaves, first: Leaves, second: Leaves) -> None:
-    for path, all_rows, a, b in zip(tree.paths, whole, first, second, strict=True):
-        if not np.isfinite(all_rows).all():
-            raise ValueError(f"The sum {path!r} of e_step is not finite for the start: it is {_short(all_rows)}.")
-        scale = np.abs(a) + np.abs(b) + np.abs(all_rows)
-        if not np.all(np.abs(a + b - all_rows) <= _ROUNDING * np.max(scale, initial=1e-300)):
-            raise ValueError(
-                f"The sum {path!r} of e_step does not add up: two halves of the rows give {_short(a)} and {_short(b)}, "
-                f"all of them {_short(all_rows)}. Return sums over rows, not means, and divide in m_step."
-            )
-
-
 class _Listener:
     """A callback of the user's, who gets parameters in the user's form."""
 
@@ -503,12 +299,7 @@ class _Listener:
         return self.callback(iteration._replace(params=self.params.build(iteration.params)))
 
 
-def _describe_params(model: _Model, params: Any) -> dict[str, Any]:
+def _describe_params(model: StepsModel, params: Any) -> dict[str, Any]:
     """What tells parameters from others."""
     leaves = model.params.leaves(params, "start")
     return {name: describe(array) for name, array in flatten("start", leaves).items()}
-
-
-def _short(leaf: np.ndarray) -> str:
-    text = np.array2string(leaf, threshold=6, precision=6)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -18,7 +18,7 @@ ALLOWED = {
     "storage": {"engine"},
     "report": {"", "engine", "kernels"},
     "estimators": {"kernels", "engine", "sources", "families", "latent", "storage", "report"},
-    "em": {"kernels", "engine", "sources", "storage", "report", "estimators._checks"},
+    "em": {"engine", "latent.steps", "sources", "storage", "report", "estimators._checks"},
     "plot": {"estimators"},
     "cli": {"", "kernels", "sources", "storage"},
     "__init__": {"em", "engine", "estimators", "families", "plot", "report", "sources", "storage"},

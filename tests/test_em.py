@@ -139,7 +139,7 @@ def test_weights_are_replication(values):
 
 
 def test_data_give_the_same_bits_wherever_they_lie(values, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastem.em._PIECE_BYTES", 8 * 1000)
+    monkeypatch.setattr("fastem.latent.steps._PIECE_BYTES", 8 * 1000)
     np.save(tmp_path / "rows.npy", values)
     cuts = np.array_split(values, 7)
     sources = (values, np.asfortranarray(values), tmp_path / "rows.npy", lambda: iter(cuts), cuts)
@@ -221,7 +221,7 @@ def group_e_step(rows, params, units):
 
 
 def test_units_are_never_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastem.em._PIECE_BYTES", 8 * 20)
+    monkeypatch.setattr("fastem.latent.steps._PIECE_BYTES", 8 * 20)
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 30, 60)
     names = np.repeat(np.arange(60) * 7 % 61, lengths)

@@ -43,9 +43,9 @@ class Maximized(NamedTuple):
 class Family(Beside, Learning, Levels, Tables, Named[Params], Generic[Params, Stats]):
     """A distribution with K sets of parameters; see ``fastem.families.positive.exponential`` for one.
 
-    Eight methods must be there: sums of no data, the parameters as kernels read them, a first guess, the M-step, sums of
-    data that follow given parameters, a displaced component, the number of free parameters, and draws. Others are for
-    what only some families need; more abilities have classes of their own in ``fastem.families.abilities``.
+    Eight methods must be there: sums of no data, the parameters as kernels read them, a first guess, the M-step, sums
+    of data that follow given parameters, a displaced component, the number of free parameters, and draws. The others
+    are for what only some families need; abilities have classes of their own in ``fastem.families.abilities``.
 
     The arguments of the constructor are settings, as of any estimator of scikit-learn. Shapes:
     K components, d features. Parameters and statistics are NamedTuples of arrays.
