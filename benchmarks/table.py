@@ -15,7 +15,11 @@ class Table(NamedTuple):
 
 def main(path: str) -> None:
     with open(path) as file:
-        entries = json.load(file)["benchmarks"]
+        run = json.load(file)
+    entries, machine = run["benchmarks"], run["machine_info"]
+    print(
+        f"{machine['cpu']['brand_raw']}, {machine['cpu']['count']} cores, vectors of {machine['vector_bytes']} bytes\n"
+    )
     for key, table in TABLES.items():
         rows = [table.row(entry["extra_info"]) for entry in entries if key in entry["extra_info"]]
         if rows:

@@ -124,6 +124,9 @@ class DiagonalGaussian(GaussianFamily):
         variances = scatter / (cells + moments.degrees) + self.columns.mean(np.atleast_1d(self.reg_covar))
         return self.columns.shape(variances)
 
+    def new_variances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
+        return self.variances(self.covariances(second, moments), moments.means.shape[1])
+
     def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
         return self.columns.shape(np.maximum(self.columns.stack(covariances), self.columns.least(least)))
 

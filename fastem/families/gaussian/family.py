@@ -120,6 +120,10 @@ class GaussianFamily(Family[GaussianParams, Any]):
         """Covariances about the new means, with `reg_covar` on the diagonal."""
 
     @abstractmethod
+    def new_variances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
+        """Variances (K or 1, d) of each feature in those."""
+
+    @abstractmethod
     def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
         """Covariances, the nearest ones that are wide enough where they are not; see `bounded_matrices`."""
 
@@ -245,8 +249,8 @@ class GaussianFamily(Family[GaussianParams, Any]):
         if "means" in frozen:
             return None
         moments = self._moments(stats, counts, about, frozenset())
-        covariances = self._covariances(stats.second, moments)
-        variances = self.variances(covariances, moments.means.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
+            variances = self.new_variances(stats.second, moments)
         # E[z^2] - E[z]^2 with a relative error of more than sqrt(eps) / 100
         eps = float(np.finfo(dtype).eps)
         if np.any(eps * moments.shifts**2 > 0.01 * math.sqrt(eps) * variances):

@@ -141,6 +141,12 @@ class TriangularGaussian(GaussianFamily):
         covariances.reshape(len(covariances), -1)[:, :: d + 1] += self.reg_covar
         return self.groups.shape(covariances)
 
+    def new_variances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
+        degrees = self.groups.pool(moments.cells) + moments.degrees
+        squares = self.groups.pool(moments.weights * moments.shifts**2)
+        own = np.diagonal(moment_places(moments.means.shape[1]))
+        return np.asarray((second[:, own] - squares) / degrees + self.reg_covar)
+
     def bounded(self, covariances: np.ndarray, least: np.ndarray, relative: float) -> np.ndarray:
         bounded = bounded_matrices(self.groups.stack(covariances), self.groups.least(least), relative)
         return self.groups.shape(bounded)
