@@ -294,7 +294,8 @@ class GaussianFamily(Family[GaussianParams, Any]):
         moments = self._moments(stats, counts, about, frozen)
         means = np.where(dead[:, None], about.means, moments.means)
         unseen = np.broadcast_to(moments.cells <= _UNSEEN * counts.sum(), means.shape)
-        covariances = self._covariances(stats.second, moments)
+        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
+            covariances = self.covariances(stats.second, moments)
         return means, self.restore(covariances, about.covariances, dead, unseen)
 
     def with_floor(self, covariances: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -337,10 +338,6 @@ class GaussianFamily(Family[GaussianParams, Any]):
         return self.prior_degrees(self.prior.dof, k, d) * scales - 0.5 * self.inner(
             squares, params.precisions_cholesky, d
         )
-
-    def _covariances(self, second: np.ndarray, moments: Moments) -> np.ndarray:
-        with np.errstate(over="ignore", invalid="ignore"):  # the factorisation will say what is wrong
-            return self.covariances(second, moments)
 
     def slack(self, params: GaussianParams, about: GaussianParams, counts: np.ndarray) -> float:
         """What `reg_covar`, and a floor that moved with a component, may cost the log-likelihood."""
