@@ -75,9 +75,12 @@ def test_tables_of_families(tmp_path, capsys):
         {"problem": problem, "seconds": {"fastem, complete": 0.01, "fastem, cells": 0.05}, "slower": {"cells": 5.0}},
     ]  # fmt: skip
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"benchmarks": [{"name": "a", "extra_info": info} for info in infos]}))
+    machine = {"cpu": {"brand_raw": "AMD EPYC", "count": 2}, "vector_bytes": 64}
+    entries = [{"name": "a", "extra_info": info} for info in infos]
+    path.write_text(json.dumps({"machine_info": machine, "benchmarks": entries}))
     tables(str(path))
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "AMD EPYC, 2 cores, vectors of 64 bytes"
     name = "| Poisson, 1,000, 3, 2"
     assert f"{name} | 2 ms, **15.0x** | 1 ms, **30.0x** | a, float64 30 ms |  |" in lines
     assert f"{name} | 2 ms | 1 ms |  | 10 ms |" in lines
