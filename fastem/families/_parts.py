@@ -9,6 +9,7 @@ from sklearn.base import clone
 
 from fastem.families.family import Facts, Family, Maximized, Prepared
 from fastem.kernels.erased import describe, erase, table
+from fastem.kernels.helpers import Job, start_helpers
 
 __all__ = [
     "Part", "PartedFamily", "PartedParams", "PartedStatistics", "PartedSums", "check_own_part", "ends_of_whole_tiles",
@@ -307,9 +308,11 @@ def kernels_of(
     parts: list[Part], prepared: list[Prepared], n_components: int, dtype: np.dtype[Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Addresses of the verbs of each part (parts, 2), descriptions of their kernel parameters (parts, words)."""
-    erased = [
-        erase(mine.params, part.family.zeros(1, part.n_components(n_components), len(part.columns)), dtype)
+    jobs: list[Job] = [
+        (mine.params, part.family.zeros(1, part.n_components(n_components), len(part.columns)), dtype)
         for mine, part in zip(prepared, parts, strict=True)
     ]
+    start_helpers(jobs)
+    erased = [erase(*job) for job in jobs]
     addresses = np.array([(of.log_density, of.add_statistics) for of in erased], dtype=np.int64)
     return addresses, table([of.parameters for of in erased])

@@ -8,19 +8,20 @@ pass per family and dtype, as multiple dispatch does in Julia.
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config, njit, prange, typeof, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 
 from fastem.kernels.fingerprint import fingerprint
 from fastem.kernels.turns import compile_in_turn
 
 __all__ = [
-    "IMPOSSIBLE", "LEAST_POSSIBLE", "Twins", "add_statistics", "call_at", "compile_pass", "compiled_at", "implements",
-    "log_density",
+    "IMPOSSIBLE", "LEAST_POSSIBLE", "Twins", "Wanted", "add_statistics", "call_at", "compile_pass", "compiled_at",
+    "implements", "is_known", "log_density",
 ]  # fmt: skip
 
 # Log-density of a value that cannot be: less than any that can be, and finite in float32 too, as are its multiples.
@@ -160,26 +161,53 @@ def _(address, number, values):  # type: ignore[no-untyped-def]
     return lambda address, number, values: _call(address, number, values)  # noqa: PLW0108  # Numba wants a function
 
 
-def compiled_at(what: Any, params: Any, make: Callable[[str], Kernel], signature: tuple[Any, ...]) -> int:
-    """Address of the function that `make` returns for a family's kernel parameters, compiled for a signature.
+class Wanted(NamedTuple):
+    """A function to compile.
 
-    `what` tells it from all others; for `make` see `compile_pass`.
+    Attributes
+    ----------
+    what : tuple
+        What tells it from all others with kernel parameters of the same types.
+    make : callable
+        See `compile_pass`.
+    signature : tuple of Numba types
     """
+
+    what: Any
+    make: Callable[[str], Kernel]
+    signature: tuple[Any, ...]
+
+
+def compiled_at(params: Any, wanted: Wanted) -> int:
+    """Address of a function, compiled for a family's kernel parameters."""
     kinds = _kinds(params)
-    key = (what, kinds)
+    key = (wanted.what, kinds)
     if key in _addresses:
         return _addresses[key]
-    function = _named(make, kinds)
+    function = _named(wanted.make, kinds)
     if config.DISABLE_JIT:
         address = len(_functions) + 1
     else:
         function = _jit(function)
-        function.compile(signature)  # type: ignore[attr-defined]
-        compiled = function.overloads[signature]  # type: ignore[attr-defined]
+        function.compile(wanted.signature)  # type: ignore[attr-defined]
+        compiled = function.overloads[wanted.signature]  # type: ignore[attr-defined]
         address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     _functions[address] = function
     _addresses[key] = address
     return address
+
+
+def is_known(params: Any, wanted: Wanted) -> bool:
+    """Whether `compiled_at` has a function, or finds it in Numba's cache; also if there is no cache."""
+    kinds = _kinds(params)
+    if config.DISABLE_JIT or (wanted.what, kinds) in _addresses:
+        return True
+    cache = getattr(_jit(_named(wanted.make, kinds)), "_cache", None)
+    try:
+        key = cache._index_key(wanted.signature, cpu_target.target_context.codegen())  # type: ignore[union-attr]
+        return key in cache._cache_file._load_index()  # type: ignore[union-attr]
+    except (AttributeError, OSError):  # kernels are not kept, or Numba keeps them in another way
+        return True
 
 
 def compile_pass(make: Callable[[str], Kernel], params: Any) -> Twins:

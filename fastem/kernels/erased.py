@@ -14,10 +14,10 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
-from fastem.kernels.dispatch import add_statistics, call_at, compiled_at, log_density
+from fastem.kernels.dispatch import Wanted, add_statistics, call_at, compiled_at, is_known, log_density
 from fastem.kernels.kernel_arguments import build_nested, leaves, spell
 
-__all__ = ["Erased", "call_add_statistics", "call_log_density", "describe", "erase", "table"]
+__all__ = ["Erased", "call_add_statistics", "call_log_density", "describe", "erase", "is_compiled", "table"]
 
 
 class Erased(NamedTuple):
@@ -151,19 +151,31 @@ def erase(params: Any, stats: Any, dtype: np.dtype[Any]) -> Erased:
     dtype : dtype
         Of the data.
     """
+    log_densities, adds = (compiled_at(params, verb) for verb in _verbs(params, stats, dtype))
+    return Erased(log_densities, adds, describe(params))
+
+
+def is_compiled(params: Any, stats: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether `erase` would find the verbs of a part, in this process or in Numba's cache."""
+    return all(is_known(params, verb) for verb in _verbs(params, stats, dtype))
+
+
+def _verbs(params: Any, stats: Any, dtype: np.dtype[Any]) -> tuple[Wanted, Wanted]:
     marker, of_stats = _marker(params), _marker(stats)
     number, words, counts = types.int64, types.int64[::1], types.float64[::1]
     row, plane = (types.Array(_scalar(dtype), ndim, "C") for ndim in (1, 2))
-    log_densities = compiled_at(
-        (_make_log_density, marker.dtype, dtype), params,
-        lambda key: _make_log_density(key, marker), (number, types.Tuple((words, plane, plane, row))),
-    )  # fmt: skip
-    adds = compiled_at(
-        (_make_add_statistics, marker.dtype, of_stats.dtype, dtype), params,
-        lambda key: _make_add_statistics(key, marker, of_stats),
-        (number, types.Tuple((words, words, plane, plane, counts, row))),
-    )  # fmt: skip
-    return Erased(log_densities, adds, describe(params))
+    return (
+        Wanted(
+            (_make_log_density, marker.dtype, dtype),
+            lambda key: _make_log_density(key, marker),
+            (number, types.Tuple((words, plane, plane, row))),
+        ),
+        Wanted(
+            (_make_add_statistics, marker.dtype, of_stats.dtype, dtype),
+            lambda key: _make_add_statistics(key, marker, of_stats),
+            (number, types.Tuple((words, words, plane, plane, counts, row))),
+        ),
+    )
 
 
 def _scalar(dtype: np.dtype[Any]) -> Any:
