@@ -29,7 +29,8 @@ SLOW = (
     "test_exact_starts", "test_shortcuts", r"examples\[(families|extending)",
     # many processes, or many fits
     "test_processes.py", "test_helpers_compile", "test_a_killed_worker", "test_converged_fits_have_little",
-    "test_each_call_of_a_fit_fails", "test_killed_at_random", "test_ctrl_c_in_every_phase", "test_a_limited_address_space",
+    "test_each_call_of_a_fit_fails", "test_killed_at_random", "test_ctrl_c_in_every_phase",
+    "test_a_limited_address_space",
 )  # fmt: skip
 
 
