@@ -13,7 +13,8 @@ import fastem
 from fastem import Mixture
 from fastem.engine.contract import Shape
 from fastem.engine.data import Data
-from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson, _exposed_steps
+from fastem.families import ExposedNegativeBinomial, NegativeBinomial, Poisson
+from fastem.families.counts import exposed_steps
 from fastem.latent.mixture.contract import MixtureParams
 from fastem.latent.mixture.model import MixtureModel
 from fastem.sources import ArraySource
@@ -271,7 +272,7 @@ def test_a_size_that_would_lower_the_likelihood_is_not_taken(monkeypatch):
     x = rng.poisson(rng.gamma(2, exposure * 1.5))[:, None].astype(float)
     start = {"params_init": {"means": [[2.0]], "sizes": [[2.0]]}, "weights_init": [1.0], "max_iter": 5, "tol": 0.0}
     for search in ("_best_sizes", "_nearest_sizes"):
-        monkeypatch.setattr(_exposed_steps, search, lambda sums, means, sizes, *more: sizes * 1e3)
+        monkeypatch.setattr(exposed_steps, search, lambda sums, means, sizes, *more: sizes * 1e3)
     with pytest.warns(ConvergenceWarning):
         fit = Mixture(NegativeBinomial(), 1, **start).fit(x, exposure=exposure)
     assert fit.sizes_[0, 0] == 2 and np.all(np.diff(fit.lower_bounds_) > -1e-14)
