@@ -24,6 +24,8 @@ Job = tuple[Any, Any, np.dtype[Any]]
 
 _COMMAND = "from fastem.kernels.helpers import compile_all; compile_all()"
 _running: list[subprocess.Popen[bytes]] = []
+# Kinds of parts that this process has looked for: each pass asks.
+_met: set[Any] = set()
 
 
 def start_helpers(jobs: list[Job]) -> None:
@@ -54,8 +56,9 @@ def _new_ones(jobs: list[Job]) -> list[Job]:
     for job in jobs:
         params, stats, dtype = job
         kind = (type(params), type(stats), dtype)
-        if kind not in found and not is_compiled(*job):
+        if kind not in _met and not is_compiled(*job):
             found[kind] = job
+        _met.add(kind)
     return list(found.values())
 
 
