@@ -189,7 +189,7 @@ class EM(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         begins = None if units is None else begins_of(units, source.n_rows)
         data = make_data(source, weights, client, None, needs_values=False, units=begins, is_checked=True)
         rng = check_random_state(self.random_state)
-        first = self.start(check_random_state(0)) if callable(self.start) else self.start
+        first = self._begin(check_random_state(0))
         model = StepsModel(self.e_step, self.m_step, self.log_prior, Tree.of(first, "start"), X is not None, data.unit)
         self._require(model, sample_weight, units)
         shape = Shape(source.n_features, source.dtype, 1)

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_array
 from fastem.engine.contract import DegenerateError
 from fastem.sources import Source, as_array, first_large
 
-__all__ = ["check_number", "check_weights", "explain", "refuse_masked"]
+__all__ = ["are_mixture_weights", "check_number", "check_weights", "explain", "refuse_masked"]
 
 
 def check_number(name: str, value: Any, kind: type, least: int) -> None:
@@ -70,3 +70,10 @@ def explain(error: BaseException, source: Source) -> BaseException:
         f"Input X has {value:.6g} in row {row}, column {column}, which is too large for sums of squares in float32: "
         f"pass float64, or scale the data. ({error})"
     )
+
+
+def are_mixture_weights(weights: np.ndarray, n_components: int) -> bool:
+    """Whether weights of components have the right shape, are not negative and sum to 1."""
+    if weights.shape != (n_components,) or not (weights >= 0).all():
+        return False
+    return bool(np.isclose(weights.sum(), 1, rtol=0, atol=1e-6))

@@ -17,8 +17,8 @@ from fastem.engine.cluster import make_data
 from fastem.engine.data import Data, accumulate
 from fastem.engine.loop import Fit, as_listeners
 from fastem.engine.restarts import Runs
-from fastem.estimators._checks import check_number, check_weights, refuse_masked
-from fastem.estimators._densities import DensitySource, draws, identity, restored, stored
+from fastem.estimators._checks import are_mixture_weights, check_number, check_weights, refuse_masked
+from fastem.estimators._densities import DensitySource, draws, restored, stored
 from fastem.estimators._input import FamilyModel
 from fastem.estimators._record import FitRecord
 from fastem.families.fixed import Fixed, FixedParams
@@ -186,7 +186,6 @@ class FixedMixture(FitRecord):
     def _make_checkpoint(self, path: Any, every: float, source: Source, data: Data) -> Checkpoint:
         facts = {
             "class": "FixedMixture",
-            "components": [identity(component) for component in self.components],
             **{name: describe(getattr(self, name)) for name in ("tol", "max_iter", "weights_init")},
             "sample_weight": describe(data.weights if len(data.weights) else None),
             "data": source.fingerprint(),
@@ -239,7 +238,7 @@ class FixedMixture(FitRecord):
         self._check_parameters()
         check_number("n_features_in_", self.n_features_in_, Integral, 1)
         k, weights = len(self.components), np.asarray(self.weights_, dtype=np.float64)
-        if weights.shape != (k,) or not (weights >= 0).all() or not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+        if not are_mixture_weights(weights, k):
             raise ValueError(f"weights_ are not {k} numbers that are not negative and sum to 1.")
         if type(self.optimality_gap_) is not float or not self.optimality_gap_ >= 0:
             raise ValueError(f"optimality_gap_ is {self.optimality_gap_!r}.")
@@ -254,7 +253,7 @@ class FixedMixture(FitRecord):
         if self.weights_init is None:
             return np.full(k, 1 / k)
         weights = np.array(self.weights_init, dtype=np.float64)
-        if weights.shape != (k,) or not (weights > 0).all() or not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+        if not are_mixture_weights(weights, k) or not (weights > 0).all():
             raise ValueError(f"weights_init must be {k} positive numbers that sum to 1, not {weights}.")
         return weights
 

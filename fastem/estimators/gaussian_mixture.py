@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastem.engine.data import Data
 from fastem.engine.statistics import as_kernels_read
-from fastem.estimators._checks import check_number
+from fastem.estimators._checks import are_mixture_weights, check_number
 from fastem.estimators._input import FamilyModel
 from fastem.estimators._mixture import BaseMixture
 from fastem.families import GAUSSIANS as FAMILIES
@@ -286,7 +286,7 @@ default='kmeans'
         k = self.n_components
         if self.weights_init is not None:
             weights = _check_shape(self.weights_init, (k,), "weights_init")
-            if (weights < 0).any() or not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+            if not are_mixture_weights(weights, k):
                 raise ValueError(
                     f"The parameter 'weights' should be normalized and not negative, but got {weights} "
                     f"with sum {weights.sum()}."

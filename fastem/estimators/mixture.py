@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.engine.data import Data
 from fastem.engine.statistics import as_kernels_read
-from fastem.estimators._checks import check_number
+from fastem.estimators._checks import are_mixture_weights, check_number
 from fastem.estimators._input import FamilyModel
 from fastem.estimators._mixture import BaseMixture
 from fastem.estimators._side import family_beside, offset_of, side_family
@@ -414,7 +414,7 @@ history_, deaths_, n_parameters_, fit_seconds_, n_features_in_, feature_names_in
 
     def _check_weights(self, weights: np.ndarray) -> None:
         k = self._n_components()
-        if weights.shape != (k,) or (weights < 0).any() or not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+        if not are_mixture_weights(weights, k):
             raise ValueError(f"The weights must be {k} numbers that are not negative and sum to 1, not {weights}.")
 
     def _check_parameters(self) -> None:
